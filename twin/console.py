@@ -1,0 +1,81 @@
+"""What every command of the project does alike: exit status, JSON output, progress.
+
+Standard output carries results, standard error progress and errors. Exit status: 0 done, 2 a user's error, 1 a defect.
+"""
+
+import errno
+import json
+import sys
+from collections.abc import Callable
+from typing import Any, NoReturn
+
+import click
+import typer
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+from twin.errors import UserError
+
+__all__ = ["print_json", "progress_bar", "run_command_line"]
+
+_USER_ERRNOS = {
+    errno.ENOSPC: "the disk is full; free some space and run the command again",
+    errno.EDQUOT: "the disk quota is used up; free some space and run the command again",
+    errno.EACCES: "permission denied; choose a place that you may read and write",
+    errno.EPERM: "not permitted; choose a place that you may read and write",
+    errno.EROFS: "the file system is read-only; choose another place",
+}
+
+
+def _fail(message: str) -> NoReturn:
+    print("error: " + " ".join(message.split()), file=sys.stderr)
+    raise SystemExit(2)
+
+
+def run_command_line(commands: typer.Typer, program: str) -> NoReturn:
+    """Run a typer application under the project's exit-status policy and leave the process.
+
+    Raises:
+        SystemExit: 0 done, 2 a user's error (one line on standard error), 130 interrupted. Any other exception is a
+            defect and keeps its traceback (exit status 1).
+    """
+    _call(lambda: typer.main.get_command(commands).main(prog_name=program, standalone_mode=False))
+    raise SystemExit(0)
+
+
+def _call(command: Callable[[], Any]) -> None:
+    try:
+        code = command()
+    except UserError as error:
+        _fail(str(error))
+    except click.exceptions.Abort:
+        raise SystemExit(130) from None
+    except click.ClickException as error:
+        where = error.ctx.command_path + ": " if isinstance(error, click.UsageError) and error.ctx else ""
+        hint = "; see --help" if isinstance(error, click.UsageError) else ""
+        _fail(f"{where}{error.format_message().rstrip('.')}{hint}")
+    except OSError as error:
+        if error.errno not in _USER_ERRNOS:
+            raise
+        _fail(f"{error.filename or 'output'}: {_USER_ERRNOS[error.errno]}")
+    except KeyboardInterrupt:
+        raise SystemExit(130) from None
+    if isinstance(code, int) and code:
+        raise SystemExit(code)
+
+
+def print_json(value: dict[str, Any]) -> None:
+    """Print one JSON object on standard output; NaN and infinities are not JSON and raise ValueError."""
+    print(json.dumps(value, indent=2, sort_keys=False, allow_nan=False))
+
+
+def progress_bar() -> Progress:
+    """A progress display on standard error, for everything that takes longer than two seconds."""
+    return Progress(
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        TimeRemainingColumn(),
+        console=Console(stderr=True),
+    )
