@@ -1,0 +1,1 @@
+"""The dashboard: replays a drive with prediction against truth."""

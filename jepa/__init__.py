@@ -1,0 +1,1 @@
+"""JEPA-MSAC: windows, tokens, latents, heads, baselines and their evaluation."""

@@ -1,0 +1,1 @@
+"""Coordinates, boxes, meshes and ray casting."""

@@ -1,0 +1,1 @@
+"""From a scene and its movers to propagation paths."""

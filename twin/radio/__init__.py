@@ -1,0 +1,1 @@
+"""Array response, codebooks, channel and beam sweep."""

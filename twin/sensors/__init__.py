@@ -1,0 +1,1 @@
+"""The sensors of the site and of the car, one module each."""
