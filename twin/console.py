@@ -9,10 +9,10 @@ import sys
 from collections.abc import Callable
 from typing import Any, NoReturn
 
-import click
 import typer
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from typer.exceptions import TyperException
 
 from twin.errors import UserError
 
@@ -48,12 +48,12 @@ def _call(command: Callable[[], Any]) -> None:
         code = command()
     except UserError as error:
         _fail(str(error))
-    except click.exceptions.Abort:
+    except typer.Abort:
         raise SystemExit(130) from None
-    except click.ClickException as error:
-        where = error.ctx.command_path + ": " if isinstance(error, click.UsageError) and error.ctx else ""
-        hint = "; see --help" if isinstance(error, click.UsageError) else ""
-        _fail(f"{where}{error.format_message().rstrip('.')}{hint}")
+    except TyperException as error:
+        message = error.format_message() if hasattr(error, "format_message") else str(error)
+        context = getattr(error, "ctx", None)
+        _fail(f"{context.command_path if context else 'command line'}: {message.rstrip('.')}; see --help")
     except OSError as error:
         if error.errno not in _USER_ERRNOS:
             raise
