@@ -1,1 +1,42 @@
-""""""
+"""Recordings: the one door between the simulator or real measurements and everything that learns or draws."""
+
+from twin.recording.catalogue import Catalogue, Entry, dataset_hash, open_dataset, scan, verify_dataset
+from twin.recording.recording import ARRAYS, BaseStation, CodebookWeights, Recording, RecordingManifest
+from twin.recording.store import (
+    SCHEMA_VERSION,
+    Array,
+    ArraySpec,
+    StoredManifest,
+    content_hash,
+    is_url,
+    join,
+    read_array,
+    read_manifest,
+    verify_bundle,
+    write_bundle,
+)
+
+__all__ = [
+    "ARRAYS",
+    "SCHEMA_VERSION",
+    "Array",
+    "ArraySpec",
+    "BaseStation",
+    "Catalogue",
+    "CodebookWeights",
+    "Entry",
+    "Recording",
+    "RecordingManifest",
+    "StoredManifest",
+    "content_hash",
+    "dataset_hash",
+    "is_url",
+    "join",
+    "open_dataset",
+    "read_array",
+    "read_manifest",
+    "scan",
+    "verify_bundle",
+    "verify_dataset",
+    "write_bundle",
+]

@@ -1,0 +1,99 @@
+"""What a directory of recordings holds: the whole ones, and the damaged ones with the reason."""
+
+import hashlib
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import fsspec
+
+from twin.errors import UserError
+from twin.recording.recording import Recording, RecordingManifest
+from twin.recording.store import content_hash, is_url, join, verify_bundle
+
+__all__ = ["Catalogue", "Entry", "dataset_hash", "open_dataset", "scan", "verify_dataset"]
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A whole episode: its name, where it lies, and its manifest."""
+
+    name: str
+    path: str
+    manifest: RecordingManifest
+
+    def open(self) -> Recording:
+        """The recording of this entry."""
+        return Recording.open(self.path)
+
+
+@dataclass(frozen=True)
+class Catalogue:
+    """The episodes of a dataset in the order of their names, and what looks like one and is none, with the reason."""
+
+    episodes: list[Entry] = field(default_factory=list)
+    damaged: list[tuple[str, str]] = field(default_factory=list)
+
+
+def _children(root: str | Path) -> list[str]:
+    filesystem, base = fsspec.core.url_to_fs(str(root))
+    if not filesystem.isdir(base):
+        raise UserError("no such directory", root, "name the directory of a dataset")
+    return sorted(
+        entry["name"].rstrip("/").rsplit("/", 1)[-1]
+        for entry in filesystem.ls(base, detail=True)
+        if entry["type"] == "directory"
+    )
+
+
+def scan(root: str | Path) -> Catalogue:
+    """The episodes below `root`. Hidden directories (drafts of a writer) are passed over.
+
+    Raises:
+        UserError: `root` is no directory.
+    """
+    found = Catalogue()
+    for name in _children(root):
+        if name.startswith("."):
+            continue
+        path = join(root, name)
+        try:
+            found.episodes.append(Entry(name, path, Recording.open(path).manifest))
+        except UserError as error:
+            found.damaged.append((name, error.what))
+    return found
+
+
+def open_dataset(root: str | Path) -> Catalogue:
+    """As `scan`, for a reader that needs at least one whole episode.
+
+    Raises:
+        UserError: `root` is no directory or holds no whole episode.
+    """
+    found = scan(root)
+    if not found.episodes:
+        damage = f" ({len(found.damaged)} damaged, the first: {found.damaged[0][1]})" if found.damaged else ""
+        raise UserError(f"holds no recording{damage}", root, "name a directory made by twin generate or twin import")
+    return found
+
+
+def dataset_hash(entries: Iterable[Entry]) -> str:
+    """SHA-256 over the sorted names and content hashes of episodes: the identity of a dataset."""
+    lines = sorted(f"{entry.name} {content_hash(entry.manifest)}\n" for entry in entries)
+    return hashlib.sha256("".join(lines).encode()).hexdigest()
+
+
+def verify_dataset(root: str | Path) -> dict[str, list[str]]:
+    """Read every byte below `root`: the problems of each episode, an empty list for a whole one.
+
+    A single episode may be named as well as a dataset.
+
+    Raises:
+        UserError: `root` is no directory or holds nothing that could be an episode.
+    """
+    names = [name for name in _children(root) if not name.startswith(".")]
+    if "frames.zarr" in names or (not is_url(root) and (Path(root) / "manifest.json").exists()):
+        return {str(root).rstrip("/").rsplit("/", 1)[-1]: verify_bundle(root, RecordingManifest)}
+    if not names:
+        raise UserError("holds no recording", root, "name a directory made by twin generate or twin import")
+    return {name: verify_bundle(join(root, name), RecordingManifest) for name in names}

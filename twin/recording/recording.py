@@ -1,0 +1,199 @@
+"""The recording: one drive past one base station, in memory and on disk. The one data contract of the project."""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+from jaxtyping import Float, Int
+from pydantic import BaseModel, ConfigDict, Field
+
+from twin.errors import UserError
+from twin.geometry.coordinates import equirectangular_m
+from twin.recording.store import Array, StoredManifest, content_hash, join, read_array, read_manifest, write_bundle
+
+__all__ = ["ARRAYS", "BaseStation", "CodebookWeights", "Recording", "RecordingManifest"]
+
+
+class BaseStation(BaseModel):
+    """Where the base station stands, and the azimuth of its array's broadside (None when the source does not say)."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    latitude_deg: float
+    longitude_deg: float
+    height_m: float | None = None
+    boresight_rad: float | None = None
+
+    @property
+    def lat_lon_deg(self) -> Float[np.ndarray, "2"]:
+        """Latitude and longitude [deg]."""
+        return np.array([self.latitude_deg, self.longitude_deg])
+
+
+class CodebookWeights(BaseModel):
+    """Beam weights, 64 rows of 16 complex numbers, as two tables (JSON has no complex numbers)."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    real: list[list[float]]
+    imag: list[list[float]]
+
+    @classmethod
+    def of(cls, weights: np.ndarray) -> "CodebookWeights":
+        """The tables of a complex (beams, elements) array."""
+        return cls(real=weights.real.astype(float).tolist(), imag=weights.imag.astype(float).tolist())
+
+    def weights(self) -> np.ndarray:
+        """The complex128 (beams, elements) array."""
+        return np.array(self.real) + 1j * np.array(self.imag)
+
+
+class RecordingManifest(StoredManifest):
+    """The manifest of a recording; `scenario` is the resolved scenario in full, or the name of the real one."""
+
+    kind: Literal["recording"] = "recording"
+    source: Literal["twin", "deepsense"]
+    scenario: dict[str, Any] | str
+    bs: BaseStation
+    codebook: CodebookWeights | None = None
+    seed: int | None = None
+    episode: int | None = None
+    drawn: dict[str, Any] = Field(default_factory=dict)
+    backend: str | None = None
+    generator_version: str
+    frame_rate_hz: float
+    time_source: Literal["measured", "nominal"]
+    power_unit: Literal["W", "arbitrary"]
+    columns_present: list[str] = Field(default_factory=list)
+    seq_index: int | None = None
+
+    @property
+    def scenario_name(self) -> str:
+        """The name of the scenario, simulated or real."""
+        return self.scenario if isinstance(self.scenario, str) else str(self.scenario.get("name", "unnamed"))
+
+
+ARRAYS: dict[str, tuple[tuple[str, ...], str, str]] = {
+    "time": (("frame",), "f8", "s"),
+    "rf": (("frame", "beam"), "f4", "W or arbitrary, linear"),
+    "gps": (("frame", "lat_lon"), "f8", "deg"),
+    "gps_calibrated": (("frame", "lat_lon"), "f8", "deg"),
+    "valid_rf": (("frame",), "?", "1"),
+    "valid_gps": (("frame",), "?", "1"),
+    "truth/position_m": (("frame", "xyz"), "f8", "m"),
+    "truth/velocity_mps": (("frame", "xyz"), "f4", "m/s"),
+    "truth/heading_rad": (("frame",), "f4", "rad"),
+    "truth/line_of_sight": (("frame",), "?", "1"),
+    "truth/blocked": (("frame",), "?", "1"),
+    "truth/best_beam": (("frame",), "i2", "1"),
+    "truth/path_gain": (("frame", "path", "re_im"), "f4", "1"),
+    "truth/path_delay_s": (("frame", "path"), "f8", "s"),
+    "truth/path_aod_rad": (("frame", "path", "azimuth_zenith"), "f4", "rad"),
+    "truth/path_aoa_rad": (("frame", "path", "azimuth_zenith"), "f4", "rad"),
+    "truth/path_doppler_hz": (("frame", "path"), "f4", "Hz"),
+    "truth/path_kind": (("frame", "path"), "i1", "1"),
+    "truth/path_vertices_m": (("frame", "path", "bounce", "xyz"), "f4", "m"),
+    "truth/actor_id": (("frame", "actor"), "i4", "1"),
+    "truth/actor_class": (("frame", "actor"), "i1", "1"),
+    "truth/actor_box": (("frame", "actor", "x_y_z_length_width_height_heading"), "f4", "m and rad"),
+}
+"""Every array that a recording may hold: its dimensions, type and unit.
+
+`path_kind` is -1 for no path, 0 for line of sight, 1 for a reflection; `actor_id` is -1 for no actor, and the first
+actor of a frame is the UE."""
+
+
+class _StoredArrays(Mapping[str, np.ndarray]):
+    """The arrays of a bundle, each read and checked when it is first asked for."""
+
+    def __init__(self, path: str | Path, manifest: StoredManifest) -> None:
+        self._path, self._manifest = path, manifest
+        self._read: dict[str, np.ndarray] = {}
+
+    def __getitem__(self, name: str) -> np.ndarray:
+        if name not in self._manifest.arrays:
+            raise KeyError(name)
+        if name not in self._read:
+            self._read[name] = read_array(self._path, name, self._manifest)
+        return self._read[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._manifest.arrays)
+
+    def __len__(self) -> int:
+        return len(self._manifest.arrays)
+
+
+@dataclass
+class Recording:
+    """One drive. `arrays` holds what `ARRAYS` names; first dimension of each is the frame.
+
+    Raises:
+        ValueError: arrays of different lengths, or one that `ARRAYS` does not name.
+    """
+
+    name: str
+    manifest: RecordingManifest
+    arrays: Mapping[str, np.ndarray]
+    path: str | Path | None = None
+
+    def __post_init__(self) -> None:
+        if self.path is not None:
+            return
+        unknown = [name for name in self.arrays if name not in ARRAYS]
+        lengths = {len(values) for values in self.arrays.values()}
+        if unknown or len(lengths) != 1:
+            raise ValueError(f"not a recording: unknown arrays {unknown}, lengths {sorted(lengths)}")
+
+    @classmethod
+    def open(cls, path: str | Path) -> "Recording":
+        """The recording at `path`; arrays are read and checked when they are asked for.
+
+        Raises:
+            UserError: no recording is there, or its manifest is damaged or of a newer schema.
+        """
+        manifest = read_manifest(path, RecordingManifest)
+        lengths = {spec.shape[0] if spec.shape else 0 for spec in manifest.arrays.values()}
+        if len(lengths) != 1 or "time" not in manifest.arrays:
+            raise UserError(
+                f"its arrays have {sorted(lengths)} frames", path, "make the recording again or fetch it again"
+            )
+        return cls(str(path).rstrip("/").rsplit("/", 1)[-1], manifest, _StoredArrays(path, manifest), path)
+
+    def save(self, root: str | Path) -> str:
+        """Write the recording to `root`/`name` and return its content hash.
+
+        Raises:
+            UserError: that place is taken.
+        """
+        return write_bundle(join(root, self.name), self._described(), self.manifest)
+
+    def _described(self) -> dict[str, Array]:
+        return {
+            name: Array(np.asarray(values).astype(ARRAYS[name][1], copy=False), ARRAYS[name][0], ARRAYS[name][2])
+            for name, values in self.arrays.items()
+        }
+
+    @property
+    def frames(self) -> int:
+        """Number of frames."""
+        return len(self.arrays["time"]) if self.path is None else self.manifest.arrays["time"].shape[0]
+
+    @property
+    def content_hash(self) -> str:
+        """SHA-256 of the stored content; of an unsaved recording it is not defined."""
+        if self.path is None:
+            raise ValueError("an unsaved recording has no content hash")
+        return content_hash(self.manifest)
+
+    def position_m(self) -> Float[np.ndarray, "frame 2"]:
+        """Measured position of the UE [m], east and north of the base station; NaN where the GPS is invalid."""
+        position = equirectangular_m(self.arrays["gps"], self.manifest.bs.lat_lon_deg)
+        return np.where(self.arrays["valid_gps"][:, None], position, np.nan)
+
+    def best_beam(self) -> Int[np.ndarray, "frame"]:
+        """Index of the strongest measured beam, 0-based; -1 where the sweep is invalid."""
+        power = np.nan_to_num(self.arrays["rf"], nan=-np.inf)
+        return np.where(self.arrays["valid_rf"], power.argmax(axis=1), -1)
