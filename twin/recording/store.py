@@ -3,14 +3,18 @@
 A bundle is a directory with `frames.zarr` and `manifest.json`. Locally it is written under a temporary name, synced
 and renamed, so that it exists whole or not at all; on other storage (any fsspec URL) the manifest, written last,
 commits it.
+
+`manifest.json` holds, beside the fields of the manifest, `content_hash` (of those fields, so of what the arrays hold)
+and `files_sha256` (of every stored file, so that no altered byte passes).
 """
 
+import contextlib
 import hashlib
 import json
 import os
 import shutil
 import uuid
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
@@ -29,8 +33,10 @@ __all__ = [
     "ArraySpec",
     "StoredManifest",
     "content_hash",
+    "filesystem_of",
     "is_url",
     "join",
+    "new_directory",
     "read_array",
     "read_manifest",
     "verify_bundle",
@@ -89,6 +95,20 @@ def join(root: str | Path, *parts: str) -> str:
     return "/".join([str(root).rstrip("/") or "/", *parts])
 
 
+def filesystem_of(path: str | Path) -> tuple[Any, str]:
+    """The fsspec file system of a local path or URL, and the path on it.
+
+    Raises:
+        UserError: the URL's protocol is unknown or its package is not installed.
+    """
+    if not is_url(path):
+        return fsspec.filesystem("file"), str(Path(path).absolute())
+    try:
+        return fsspec.core.url_to_fs(str(path))
+    except (ValueError, ImportError) as error:
+        raise UserError(f"cannot be opened ({error})", path, "name a local path or a URL that fsspec knows") from None
+
+
 def content_hash(manifest: StoredManifest) -> str:
     """SHA-256 of the manifest as canonical JSON: with the hashes of all arrays in it, of the whole content."""
     return _hash_of(json.loads(manifest.model_dump_json()))
@@ -101,7 +121,7 @@ def _hash_of(manifest: dict[str, Any]) -> str:
 
 def _canonical(values: np.ndarray) -> np.ndarray:
     """C order and little-endian, whatever the array came in."""
-    return np.ascontiguousarray(values, dtype=values.dtype.newbyteorder("<"))
+    return np.asarray(values, dtype=values.dtype.newbyteorder("<"), order="C")
 
 
 def _spec(array: Array) -> ArraySpec:
@@ -121,39 +141,79 @@ def write_bundle(path: str | Path, arrays: Mapping[str, Array], manifest: Stored
     """
     complete = manifest.model_copy(update={"arrays": {name: _spec(array) for name, array in sorted(arrays.items())}})
     digest = content_hash(complete)
-    text = json.dumps({**json.loads(complete.model_dump_json()), "content_hash": digest}, indent=1) + "\n"
-    if is_url(path):
-        _write_url(str(path), arrays, text)
-    else:
-        _write_local(Path(path), arrays, text)
+    with new_directory(path) as draft:
+        _write_arrays(_zarr_store(draft), arrays)
+        stated = {"content_hash": digest, "files_sha256": _files_hash(draft)}
+        text = _manifest_text({**json.loads(complete.model_dump_json()), **stated})
+        filesystem, root = filesystem_of(draft)
+        with filesystem.open(join(root, MANIFEST), "wb") as file:
+            file.write(text)
     return digest
 
 
-def _write_url(url: str, arrays: Mapping[str, Array], manifest_text: str) -> None:
-    filesystem, root = fsspec.core.url_to_fs(url)
-    if filesystem.exists(join(root, MANIFEST)):
-        raise UserError("exists already", url, "choose another output or remove it")
-    if filesystem.exists(root):
-        filesystem.rm(root, recursive=True)
-    _write_arrays(zarr.storage.FsspecStore.from_url(join(url, FRAMES)), arrays)
-    with filesystem.open(join(root, MANIFEST), "w") as file:
-        file.write(manifest_text)
+def _manifest_text(content: dict[str, Any]) -> bytes:
+    return (json.dumps(content, indent=1, allow_nan=False) + "\n").encode()
 
 
-def _write_local(path: Path, arrays: Mapping[str, Array], manifest_text: str) -> None:
-    if path.exists() or path.is_symlink():
+@contextlib.contextmanager
+def new_directory(path: str | Path) -> Iterator[str]:
+    """A directory to fill, which appears at `path` when the block ends, and not at all when it raises.
+
+    Local directories are filled under a hidden name beside `path`, synced and renamed. On other storage, where nothing
+    can be renamed, they are filled in place and removed when the block raises; what is there without any manifest was
+    left by a writer that died, and is replaced.
+
+    Raises:
+        UserError: `path` exists already, or cannot be made because a file is in its way.
+    """
+    if is_url(path):
+        filesystem, root = filesystem_of(path)
+        if any(name.endswith(f"/{MANIFEST}") for name in filesystem.find(root)):
+            raise UserError("exists already", path, "choose another output or remove it")
+        if filesystem.exists(root):
+            filesystem.rm(root, recursive=True)
+        with _undone_on_failure(lambda: filesystem.rm(root, recursive=True)):
+            yield str(path)
+        return
+    target = Path(path).absolute()
+    if target.exists() or target.is_symlink():
         raise UserError("exists already", path, "choose another output or remove it")
-    path.parent.mkdir(parents=True, exist_ok=True)
-    draft = path.parent / f".{path.name}.{uuid.uuid4().hex[:8]}.partial"
+    draft_path = target.parent / f".{target.name[:64]}.{uuid.uuid4().hex[:8]}.partial"
     try:
-        _write_arrays(zarr.storage.LocalStore(draft / FRAMES), arrays)
-        (draft / MANIFEST).write_text(manifest_text)
-        _sync_tree(draft)
-        draft.rename(path)
+        draft_path.mkdir(parents=True)
+    except (FileExistsError, NotADirectoryError):
+        raise UserError("cannot be made, a file is in its way", path, "choose another output") from None
+    with _undone_on_failure(lambda: shutil.rmtree(draft_path, ignore_errors=True)):
+        yield str(draft_path)
+        _sync_tree(draft_path)
+        draft_path.rename(target)
+    _sync_directory(target.parent)
+
+
+@contextlib.contextmanager
+def _undone_on_failure(undo: Callable[[], Any]) -> Iterator[None]:
+    try:
+        yield
     except BaseException:
-        shutil.rmtree(draft, ignore_errors=True)
+        with contextlib.suppress(OSError):
+            undo()
         raise
-    _sync_directory(path.parent)
+
+
+def _zarr_store(path: str | Path) -> Any:
+    frames = join(path, FRAMES)
+    return zarr.storage.FsspecStore.from_url(frames) if is_url(path) else zarr.storage.LocalStore(frames)
+
+
+def _files_hash(path: str | Path) -> str:
+    """SHA-256 over the names and contents of all stored files but the manifest; hidden files do not count."""
+    filesystem, root = filesystem_of(join(path, FRAMES))
+    lines = []
+    for name in sorted(filesystem.find(root)):
+        relative = name[len(root.rstrip("/")) + 1 :]
+        if not relative.rsplit("/", 1)[-1].startswith("."):
+            lines.append(f"{hashlib.sha256(filesystem.cat_file(name)).hexdigest()} {relative}\n")
+    return hashlib.sha256("".join(lines).encode()).hexdigest()
 
 
 def _write_arrays(store: Any, arrays: Mapping[str, Array]) -> None:
@@ -193,33 +253,44 @@ def read_manifest(path: str | Path, model: type[M]) -> M:
     Raises:
         UserError: there is none, it is cut or altered, of a newer schema, or of another kind of bundle.
     """
+    return _read_manifest(path, model)[0]
+
+
+def _read_manifest(path: str | Path, model: type[M]) -> tuple[M, str]:
+    """The manifest and the stated hash of the stored files."""
     where = join(path, MANIFEST)
+    again = "make the recording again or fetch it again"
+    filesystem, name = filesystem_of(where)
     try:
-        with fsspec.open(where, "rb") as file:
-            raw = json.loads(file.read())
-        stated = raw.pop("content_hash")
-        version = int(raw["schema_version"])
+        text = filesystem.cat_file(name)
     except (FileNotFoundError, NotADirectoryError):
         raise UserError("no manifest, so it is no recording", path, "make the recording again") from None
-    except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
-        raise UserError("the manifest is damaged", where, "make the recording again or fetch it again") from None
+    except OSError as error:
+        raise UserError(f"the manifest cannot be read ({error.strerror or error})", where, again) from None
+    try:
+        raw = json.loads(text)
+        whole = _manifest_text(raw) == text
+        stated, files = str(raw.pop("content_hash")), str(raw.pop("files_sha256"))
+        version = int(raw["schema_version"])
+    except (ValueError, OverflowError, TypeError, KeyError, AttributeError, RecursionError):
+        raise UserError("the manifest is damaged", where, again) from None
     if version > SCHEMA_VERSION:
         raise UserError(
             f"has schema version {version}, this program reads up to {SCHEMA_VERSION}", where, "update this program"
         )
+    if not whole or _hash_of(raw) != stated:
+        raise UserError("the manifest was altered", where, again)
     try:
-        if _hash_of(raw) != stated:
-            raise UserError("the manifest was altered", where, "make the recording again or fetch it again")
         while version < SCHEMA_VERSION:
             raw = MIGRATIONS[version](raw)
             version += 1
-        return model.model_validate(raw)
+        return model.model_validate(raw), files
     except ValidationError as error:
         first = error.errors()[0]
         field = ".".join(map(str, first["loc"]))
         raise UserError(f"field {field}: {first['msg']}", where, "open it as the kind of data that it is") from None
     except (KeyError, ValueError):
-        raise UserError("the manifest is damaged", where, "make the recording again or fetch it again") from None
+        raise UserError("the manifest is damaged", where, again) from None
 
 
 def read_array(path: str | Path, name: str, manifest: StoredManifest) -> np.ndarray:
@@ -239,10 +310,8 @@ def read_array(path: str | Path, name: str, manifest: StoredManifest) -> np.ndar
 def _load(path: str | Path, name: str, spec: ArraySpec) -> tuple[str | None, np.ndarray]:
     """What is wrong with an array, or None and the array."""
     nothing = np.empty(0)
-    source = join(path, FRAMES)
     try:
-        store = zarr.storage.FsspecStore.from_url(source) if is_url(path) else zarr.storage.LocalStore(source)
-        stored = zarr.open_array(store=store, path=name, mode="r", zarr_format=3)
+        stored = zarr.open_array(store=_zarr_store(path), path=name, mode="r", zarr_format=3)
         if stored.shape != spec.shape or np.dtype(stored.dtype) != np.dtype(spec.dtype):
             return "differs in shape or type from its manifest", nothing
         values = _canonical(np.asarray(stored[...]))
@@ -256,8 +325,13 @@ def _load(path: str | Path, name: str, spec: ArraySpec) -> tuple[str | None, np.
 def verify_bundle(path: str | Path, model: type[StoredManifest]) -> list[str]:
     """Read every byte of the bundle at `path`; the problems found, none when it is whole."""
     try:
-        manifest = read_manifest(path, model)
+        manifest, files = _read_manifest(path, model)
     except UserError as error:
         return [error.what]
     problems = ((name, _load(path, name, spec)[0]) for name, spec in manifest.arrays.items())
-    return [f"array {name!r} {problem}" for name, problem in problems if problem]
+    found = [f"array {name!r} {problem}" for name, problem in problems if problem]
+    try:
+        whole = _files_hash(path) == files
+    except OSError as error:
+        return [*found, f"a stored file cannot be read ({error.strerror or error})"]
+    return found if found or whole else ["a stored file was altered, added or removed"]
