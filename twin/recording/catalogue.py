@@ -5,11 +5,9 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import fsspec
-
 from twin.errors import UserError
 from twin.recording.recording import Recording, RecordingManifest
-from twin.recording.store import content_hash, is_url, join, verify_bundle
+from twin.recording.store import content_hash, filesystem_of, is_url, join, verify_bundle
 
 __all__ = ["Catalogue", "Entry", "dataset_hash", "open_dataset", "scan", "verify_dataset"]
 
@@ -36,7 +34,7 @@ class Catalogue:
 
 
 def _children(root: str | Path) -> list[str]:
-    filesystem, base = fsspec.core.url_to_fs(str(root))
+    filesystem, base = filesystem_of(root)
     if not filesystem.isdir(base):
         raise UserError("no such directory", root, "name the directory of a dataset")
     return sorted(

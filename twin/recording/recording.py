@@ -105,6 +105,27 @@ ARRAYS: dict[str, tuple[tuple[str, ...], str, str]] = {
 actor of a frame is the UE."""
 
 
+SIZES = {"beam": 64, "lat_lon": 2, "xyz": 3, "re_im": 2, "azimuth_zenith": 2, "x_y_z_length_width_height_heading": 7}
+"""Dimensions whose size is fixed; each of the others has one size throughout a recording."""
+REQUIRED = ("time", "rf", "gps", "valid_rf", "valid_gps")
+"""The arrays that every recording holds; a modality that was not recorded is invalid in every frame."""
+
+
+def _fault(shapes: Mapping[str, tuple[int, ...]]) -> str | None:
+    """Why arrays of these shapes are no recording, or None."""
+    missing = [name for name in REQUIRED if name not in shapes]
+    unknown = [name for name in shapes if name not in ARRAYS]
+    if missing or unknown:
+        return f"array {missing[0]!r} is missing" if missing else f"array {unknown[0]!r} is unknown"
+    sizes = dict(SIZES)
+    for name, shape in shapes.items():
+        dims = ARRAYS[name][0]
+        if len(shape) != len(dims) or any(sizes.setdefault(dim, n) != n for dim, n in zip(dims, shape, strict=True)):
+            stated = ", ".join(f"{dim} {sizes[dim]}" if dim in sizes else dim for dim in dims)
+            return f"array {name!r} has shape {shape}, not ({stated})"
+    return None if sizes["frame"] else "it holds no frame"
+
+
 class _StoredArrays(Mapping[str, np.ndarray]):
     """The arrays of a bundle, each read and checked when it is first asked for."""
 
@@ -131,7 +152,7 @@ class Recording:
     """One drive. `arrays` holds what `ARRAYS` names; first dimension of each is the frame.
 
     Raises:
-        ValueError: arrays of different lengths, or one that `ARRAYS` does not name.
+        ValueError: an array is missing, not named in `ARRAYS`, or of a shape that does not fit the others.
     """
 
     name: str
@@ -142,10 +163,9 @@ class Recording:
     def __post_init__(self) -> None:
         if self.path is not None:
             return
-        unknown = [name for name in self.arrays if name not in ARRAYS]
-        lengths = {len(values) for values in self.arrays.values()}
-        if unknown or len(lengths) != 1:
-            raise ValueError(f"not a recording: unknown arrays {unknown}, lengths {sorted(lengths)}")
+        fault = _fault({name: np.shape(values) for name, values in self.arrays.items()})
+        if fault:
+            raise ValueError(f"not a recording: {fault}")
 
     @classmethod
     def open(cls, path: str | Path) -> "Recording":
@@ -155,11 +175,9 @@ class Recording:
             UserError: no recording is there, or its manifest is damaged or of a newer schema.
         """
         manifest = read_manifest(path, RecordingManifest)
-        lengths = {spec.shape[0] if spec.shape else 0 for spec in manifest.arrays.values()}
-        if len(lengths) != 1 or "time" not in manifest.arrays:
-            raise UserError(
-                f"its arrays have {sorted(lengths)} frames", path, "make the recording again or fetch it again"
-            )
+        fault = _fault({name: spec.shape for name, spec in manifest.arrays.items()})
+        if fault:
+            raise UserError(fault, path, "make the recording again or fetch it again")
         return cls(str(path).rstrip("/").rsplit("/", 1)[-1], manifest, _StoredArrays(path, manifest), path)
 
     def save(self, root: str | Path) -> str:

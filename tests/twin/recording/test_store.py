@@ -145,5 +145,5 @@ def test_the_best_beam_of_an_invalid_sweep_is_none(recording):
 
 
 def test_an_array_that_the_contract_does_not_name_is_refused(recording):
-    with pytest.raises(ValueError, match="unknown arrays"):
+    with pytest.raises(ValueError, match="'sonar' is unknown"):
         Recording("x", recording.manifest, {**recording.arrays, "sonar": np.zeros(15)})
