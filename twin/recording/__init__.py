@@ -1,6 +1,7 @@
 """Recordings: the one door between the simulator or real measurements and everything that learns or draws."""
 
 from twin.recording.catalogue import Catalogue, Entry, dataset_hash, open_dataset, scan, verify_dataset
+from twin.recording.deepsense import DEFAULT_MAX_BAD, DEFAULT_RATE_HZ, ImportSummary, import_deepsense
 from twin.recording.recording import ARRAYS, BaseStation, CodebookWeights, Recording, RecordingManifest
 from twin.recording.store import (
     SCHEMA_VERSION,
@@ -8,8 +9,10 @@ from twin.recording.store import (
     ArraySpec,
     StoredManifest,
     content_hash,
+    filesystem_of,
     is_url,
     join,
+    new_directory,
     read_array,
     read_manifest,
     verify_bundle,
@@ -18,6 +21,8 @@ from twin.recording.store import (
 
 __all__ = [
     "ARRAYS",
+    "DEFAULT_MAX_BAD",
+    "DEFAULT_RATE_HZ",
     "SCHEMA_VERSION",
     "Array",
     "ArraySpec",
@@ -25,13 +30,17 @@ __all__ = [
     "Catalogue",
     "CodebookWeights",
     "Entry",
+    "ImportSummary",
     "Recording",
     "RecordingManifest",
     "StoredManifest",
     "content_hash",
     "dataset_hash",
+    "filesystem_of",
+    "import_deepsense",
     "is_url",
     "join",
+    "new_directory",
     "open_dataset",
     "read_array",
     "read_manifest",

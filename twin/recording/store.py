@@ -9,6 +9,7 @@ and `files_sha256` (of every stored file, so that no altered byte passes).
 """
 
 import contextlib
+import errno
 import hashlib
 import json
 import os
@@ -179,14 +180,26 @@ def new_directory(path: str | Path) -> Iterator[str]:
     if target.exists() or target.is_symlink():
         raise UserError("exists already", path, "choose another output or remove it")
     draft_path = target.parent / f".{target.name[:64]}.{uuid.uuid4().hex[:8]}.partial"
+    new_parents = [parent for parent in target.parents if not parent.exists()]
     try:
         draft_path.mkdir(parents=True)
     except (FileExistsError, NotADirectoryError):
         raise UserError("cannot be made, a file is in its way", path, "choose another output") from None
-    with _undone_on_failure(lambda: shutil.rmtree(draft_path, ignore_errors=True)):
+
+    def undo() -> None:
+        shutil.rmtree(draft_path, ignore_errors=True)
+        for parent in new_parents:
+            parent.rmdir()
+
+    with _undone_on_failure(undo):
         yield str(draft_path)
         _sync_tree(draft_path)
-        draft_path.rename(target)
+        try:
+            draft_path.rename(target)
+        except OSError as error:
+            if error.errno not in (errno.ENOTEMPTY, errno.EEXIST, errno.ENOTDIR):
+                raise
+            raise UserError("was made by another writer meanwhile", path, "choose another output") from None
     _sync_directory(target.parent)
 
 
