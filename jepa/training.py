@@ -198,7 +198,8 @@ def fit(
 
 def _consider(model: nn.Module, validate: Callable[[], float], best: _Best) -> float:
     model.eval()
-    value = validate()
+    with torch.no_grad():
+        value = validate()
     if value < best.value:
         best.value = value
         best.state = {name: tensor.detach().clone() for name, tensor in model.state_dict().items()}

@@ -69,7 +69,7 @@ def print_json(value: dict[str, Any]) -> None:
     print(json.dumps(value, indent=2, sort_keys=False, allow_nan=False))
 
 
-def progress_bar() -> Progress:
+def progress_bar(shown: bool = True) -> Progress:
     """A progress display on standard error, for everything that takes longer than two seconds."""
     return Progress(
         TextColumn("{task.description}"),
@@ -78,4 +78,5 @@ def progress_bar() -> Progress:
         TimeElapsedColumn(),
         TimeRemainingColumn(),
         console=Console(stderr=True),
+        disable=not shown,
     )

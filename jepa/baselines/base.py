@@ -1,0 +1,47 @@
+"""What every baseline is: fitted on training samples, selected on validation, shown eight frames, asked for five."""
+
+from abc import ABC, abstractmethod
+from typing import ClassVar
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from jepa.predict import Output
+from jepa.samples import History, Samples
+from jepa.windows import T_PRED
+
+__all__ = ["Baseline", "TorchState", "as_output"]
+
+TorchState = dict[str, Tensor]
+
+
+class Baseline(ABC):
+    """A predictor of one or more tasks. `name` is that of the command line and the tables."""
+
+    name: ClassVar[str]
+
+    @abstractmethod
+    def fit(self, train: Samples, val: Samples, seed: int) -> None:
+        """Fit on `train`; hyperparameters are chosen on `val`, which may be empty."""
+
+    @abstractmethod
+    def predict(self, history: History) -> Output:
+        """Predict from the observed frames alone."""
+
+
+def as_output(
+    windows: int,
+    trajectory_m: Float[Tensor, "window 5 2"] | None = None,
+    beam_logits: Float[Tensor, "window 5 64"] | None = None,
+    spectrum_db: Float[Tensor, "window 5 64"] | None = None,
+) -> Output:
+    """An output in which the tasks that are not given are NaN."""
+
+    def filled(values: Tensor | None, channels: int) -> np.ndarray:
+        if values is None:
+            return np.full((windows, T_PRED, channels), np.nan, np.float32)
+        return values.detach().to("cpu", torch.float32).numpy()
+
+    return Output(filled(trajectory_m, 2), filled(beam_logits, 64), filled(spectrum_db, 64))

@@ -1,0 +1,227 @@
+"""What a run is made with: every choice that SPEC leaves open is a field here, with its default.
+
+`--set key=value` takes dotted keys, as in `--set mask.ratio=0.25`; values are YAML.
+"""
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from twin.errors import UserError
+
+__all__ = [
+    "PRESETS",
+    "HeadConfig",
+    "InputConfig",
+    "MaskConfig",
+    "ModelConfig",
+    "ObjectiveConfig",
+    "PretrainConfig",
+    "load_config",
+    "preset",
+    "save_config",
+    "with_settings",
+]
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class InputConfig(_Section):
+    """How raw modalities become inputs."""
+
+    modalities: tuple[str, ...] = ("gps", "rf")
+    normalise: Literal["together", "by-dataset"] = Field("together", description="statistics of all datasets, or each")
+    centre_power: bool = Field(False, description="subtract the mean power [dB] of the observed frames of each window")
+    centre_position: bool = Field(False, description="subtract the last observed position of each window")
+
+
+class ModelConfig(_Section):
+    """The backbone."""
+
+    width: int = Field(128, ge=8, description="embedding width D")
+    encoder_layers: int = Field(4, ge=1)
+    predictor_layers: int = Field(4, ge=1)
+    attention_heads: int = Field(8, ge=1)
+    feed_forward_ratio: int = Field(4, ge=1)
+
+
+class MaskConfig(_Section):
+    """Which tokens are hidden; the kind is drawn per batch, so that shapes are static."""
+
+    kinds: dict[str, float] = Field(default={"temporal-block": 1.0}, description="kind of mask: its share of batches")
+    ratio: float = Field(0.5, gt=0, lt=1, description="share r of the frames that a block or random mask hides")
+
+
+class ObjectiveConfig(_Section):
+    """The loss of pretraining."""
+
+    target: Literal["ema", "online"] = Field("ema", description="online: no EMA and no stop-gradient; it collapses")
+    normalise_targets: bool = True
+    target_layers: int = Field(1, ge=1, description="top layers of the target encoder that are averaged")
+    smooth_l1_beta: float = Field(1.0, gt=0)
+    ema_start: float = Field(0.996, ge=0, le=1)
+    ema_end: float = Field(1.0, ge=0, le=1)
+    variance_weight: float = Field(0.0, ge=0, description="VICReg variance of the context tokens, hinge at 1")
+    covariance_weight: float = Field(0.0, ge=0, description="VICReg covariance: off-diagonal squares / D")
+    input_noise: dict[str, float] = Field(default={}, description="modality: standard deviation, standardised units")
+
+
+class HeadConfig(_Section):
+    """The three heads on the frozen backbone."""
+
+    epochs: int = Field(30, ge=1)
+    learning_rate: float = Field(1e-3, gt=0)
+    weight_decay: float = Field(1e-4, ge=0)
+    batch_size: int = Field(64, ge=1)
+    select_on_validation: bool = Field(False, description="keep the epoch with the lowest validation loss")
+    backbone: Literal["pretrained", "random", "zeroed"] = "pretrained"
+    missing: tuple[str, ...] = Field((), description="modalities whose history is absent")
+    readout: Literal["target", "pooled", "attentive"] = Field(
+        "target",
+        description="target: predicted tokens of the head's modality; pooled: of all, and the last context tokens; "
+        "attentive: learned queries over all predicted and context tokens",
+    )
+    skip: int = Field(0, ge=0, description="width of a GRU over the raw history that starts the heads' GRUs; 0: none")
+    velocity_frames: int = Field(2, ge=2, le=8, description="positions in the line that gives the coarse velocity")
+    coarse_beam: Literal["none", "last", "shifted", "map"] = Field(
+        "none",
+        description="spectrum added to the logits: last, last shifted with the azimuth, k-NN map at the position",
+    )
+    coarse_spectrum: Literal["last", "shifted", "map"] = "last"
+    map_neighbours: int = Field(10, ge=1)
+    soft_label_db: float | None = Field(None, gt=0, description="labels softmax(RSRP_dB / tau); none: the best beam")
+
+
+class PretrainConfig(_Section):
+    """A pretraining run, and the heads that are trained on it."""
+
+    preset: str = "paper"
+    epochs: int = Field(100, ge=1)
+    batch_size: int = Field(64, ge=2)
+    learning_rate: float = Field(3e-4, gt=0)
+    weight_decay: float = Field(0.05, ge=0)
+    warmup_share: float = Field(0.05, ge=0, lt=1)
+    clip: float = Field(1.0, gt=0)
+    seed: int = Field(0, ge=0)
+    inputs: InputConfig = InputConfig()
+    model: ModelConfig = ModelConfig()
+    mask: MaskConfig = MaskConfig()
+    objective: ObjectiveConfig = ObjectiveConfig()
+    heads: HeadConfig = HeadConfig()
+
+
+_RECIPE: dict[str, Any] = {
+    "mask": {"kinds": {"temporal-block": 0.5, "joint-future": 0.5}},
+    "objective": {"variance_weight": 0.5, "covariance_weight": 0.02},
+    "heads": {"readout": "attentive", "soft_label_db": 0.3},
+}
+"""Half of the batches hide exactly the future; a variance-covariance term keeps the dimensions alive."""
+
+PRESETS: dict[str, dict[str, Any]] = {
+    "small": {
+        **_RECIPE,
+        "epochs": 12,
+        "learning_rate": 1e-3,
+        "model": {"width": 64},
+        "heads": {**_RECIPE["heads"], "epochs": 10},
+    },
+    "paper": {},
+    "best": {**_RECIPE, "heads": {**_RECIPE["heads"], "skip": 128, "velocity_frames": 3}},
+}
+"""`small` for two CPU cores, `paper` as published, `best` the recipe that measured best."""
+
+
+def _checked(values: dict[str, Any], where: object) -> PretrainConfig:
+    try:
+        return PretrainConfig.model_validate(values)
+    except ValidationError as error:
+        first = error.errors()[0]
+        key = ".".join(str(part) for part in first["loc"])
+        if first["type"] == "extra_forbidden":
+            raise UserError(f"unknown key {key!r}", where, f"choose from {', '.join(_keys(PretrainConfig))}") from None
+        raise UserError(
+            f"{key} is {first['input']!r}: {first['msg'].lower()}", where, "give an allowed value"
+        ) from None
+
+
+def _keys(section: type[BaseModel], prefix: str = "") -> Iterable[str]:
+    for name, field in section.model_fields.items():
+        kind = field.annotation
+        if isinstance(kind, type) and issubclass(kind, BaseModel):
+            yield from _keys(kind, f"{prefix}{name}.")
+        else:
+            yield prefix + name
+
+
+def preset(name: str, settings: Iterable[str] = ()) -> PretrainConfig:
+    """The configuration of a preset, with `key=value` settings.
+
+    Raises:
+        UserError: no such preset or key, or a value that is not allowed.
+    """
+    if name not in PRESETS:
+        raise UserError(f"unknown preset {name!r}", "--preset", f"choose from {', '.join(PRESETS)}")
+    return with_settings(_checked({"preset": name, **PRESETS[name]}, f"preset {name}"), settings)
+
+
+def with_settings(config: PretrainConfig, settings: Iterable[str]) -> PretrainConfig:
+    """The configuration with `key=value` settings, the key dotted, the value YAML.
+
+    Raises:
+        UserError: an unknown key, or a value that is not allowed.
+    """
+    values = config.model_dump(mode="json")
+    known = set(_keys(PretrainConfig))
+    for setting in settings:
+        key, equals, text = setting.partition("=")
+        if not equals:
+            raise UserError(f"{setting!r} is no key=value", "--set", "write for example --set mask.ratio=0.25")
+        if key not in known or key == "preset":
+            raise UserError(f"unknown key {key!r}", "--set", f"choose from {', '.join(sorted(known - {'preset'}))}")
+        try:
+            value = yaml.safe_load(text)
+        except yaml.YAMLError:
+            raise UserError(f"{text!r} is no YAML", f"--set {key}", "quote it") from None
+        if isinstance(value, str):
+            value = _number(value)
+        *sections, field = key.split(".")
+        section = values
+        for name in sections:
+            section = section[name]
+        section[field] = value
+    return _checked(values, "--set")
+
+
+def _number(text: str) -> float | str:
+    """YAML reads 1e-3 as text."""
+    try:
+        return float(text)
+    except ValueError:
+        return text
+
+
+def save_config(config: PretrainConfig, path: Path) -> None:
+    """Write the configuration in full as YAML."""
+    path.write_text(yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False))
+
+
+def load_config(path: Path) -> PretrainConfig:
+    """The configuration that `save_config` wrote.
+
+    Raises:
+        UserError: it is missing or damaged.
+    """
+    try:
+        values = yaml.safe_load(path.read_text())
+    except FileNotFoundError:
+        raise UserError("no configuration", path, "name the directory of a run") from None
+    except (yaml.YAMLError, UnicodeDecodeError):
+        raise UserError("the configuration is damaged", path, "train again") from None
+    if not isinstance(values, dict):
+        raise UserError("the configuration is damaged", path, "train again")
+    return _checked(values, path)

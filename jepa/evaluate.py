@@ -1,0 +1,45 @@
+"""Evaluation: from predictions and measured truth to the numbers that `evaluate --json` prints."""
+
+from typing import Any
+
+import numpy as np
+
+from jepa.metrics import Measure, beam_measures, localization_measures, rssi_measures
+from jepa.predict import Output
+from jepa.samples import Samples
+
+__all__ = ["TASKS", "evaluate", "measures_of", "site_floor"]
+
+TASKS = ("localization", "beam", "rssi")
+
+
+def site_floor(samples: Samples) -> float:
+    """Floor of a site, linear: the median over frames of the weakest beam's power."""
+    return float(np.median(samples.power.cpu().numpy().min(-1)))
+
+
+def measures_of(output: Output, samples: Samples) -> dict[str, dict[str, Measure]]:
+    """The measures by task; a task that the predictor does not do is left out."""
+    power, true_m = samples.power.cpu().numpy(), samples.position_m.cpu().numpy()
+    measures = {}
+    if np.isfinite(output.trajectory_m).all():
+        measures["localization"] = localization_measures(output.trajectory_m, true_m)
+    if np.isfinite(output.beam_logits).all():
+        measures["beam"] = beam_measures(output.beam_logits, power, site_floor(samples))
+    if np.isfinite(output.spectrum_db).all():
+        measures["rssi"] = rssi_measures(output.spectrum_db, power)
+    return measures
+
+
+def evaluate(output: Output, samples: Samples, part: str, protocol: str, seed: int = 0) -> dict[str, Any]:
+    """The evaluation object: windows, sequences, and for each metric `value`, `ci95` and `per_step`."""
+    sequence = samples.episode.cpu().numpy()
+    report: dict[str, Any] = {
+        "split": part,
+        "protocol": protocol,
+        "windows": len(samples),
+        "sequences": len(np.unique(sequence)),
+    }
+    for task, measures in measures_of(output, samples).items():
+        report[task] = {name: measure.summary(sequence, seed) for name, measure in measures.items()}
+    return report

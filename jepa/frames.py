@@ -1,0 +1,128 @@
+"""The frame store: recordings decoded once into tensors, so that a window is 13 indices and a batch a gather."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor
+
+from twin.errors import UserError
+from twin.recording import Entry, Recording, dataset_hash, open_dataset
+
+__all__ = ["BEAMS", "MODALITIES", "Dataset", "Episode", "FrameStore"]
+
+BEAMS = 64
+MODALITIES = ("gps", "rf")
+"""The modalities that can be read so far, in the order of their tokens."""
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """A directory of recordings: its path and the identity of its content."""
+
+    path: str
+    name: str
+    hash: str
+
+
+@dataclass(frozen=True)
+class Episode:
+    """A recording inside the store: frames `start` to `stop` of it."""
+
+    name: str
+    dataset: int
+    start: int
+    stop: int
+    order: int
+    content_hash: str
+
+    @property
+    def frames(self) -> int:
+        """Number of frames."""
+        return self.stop - self.start
+
+
+@dataclass(frozen=True)
+class FrameStore:
+    """All frames of some datasets, one after another.
+
+    Attributes:
+        values: by modality, `rf` (frame, 64) linear power, `gps` (frame, 2) metres east and north of the base station.
+        valid: by modality, whether a frame holds it.
+        best_beam: strongest beam of each frame, 0-based, -1 where the sweep is invalid.
+        time_s: time from the start of the episode [s].
+    """
+
+    values: dict[str, Float[Tensor, "frame channel"]]
+    valid: dict[str, Bool[Tensor, "frame"]]
+    best_beam: Int[Tensor, "frame"]
+    time_s: Float[Tensor, "frame"]
+    episodes: tuple[Episode, ...]
+    datasets: tuple[Dataset, ...]
+
+    @classmethod
+    def load(cls, paths: Sequence[str | Path], device: str | torch.device = "cpu") -> "FrameStore":
+        """Decode every episode below `paths`, in the order of sequence number, then name.
+
+        Raises:
+            UserError: a path holds no recording, one is damaged, or two datasets are the same.
+        """
+        if not paths:
+            raise UserError("no dataset is named", "--data", "name at least one directory of recordings")
+        parts: dict[str, list[np.ndarray]] = {key: [] for key in ("rf", "gps", "valid_rf", "valid_gps", "beam", "time")}
+        episodes: list[Episode] = []
+        datasets: list[Dataset] = []
+        start = 0
+        for path in paths:
+            entries = sorted(open_dataset(path).episodes, key=_order)
+            identity = dataset_hash(entries)
+            if any(dataset.hash == identity for dataset in datasets):
+                raise UserError("is named twice", path, "name every dataset once")
+            for order, entry in enumerate(entries):
+                recording = entry.open()
+                for key, values in _arrays(recording).items():
+                    parts[key].append(values)
+                stop = start + recording.frames
+                episodes.append(Episode(entry.name, len(datasets), start, stop, order, recording.content_hash))
+                start = stop
+            datasets.append(Dataset(str(path), Path(str(path)).name, identity))
+        joined = {key: torch.from_numpy(np.concatenate(values)).to(device) for key, values in parts.items()}
+        return cls(
+            values={name: joined[name].float() for name in MODALITIES},
+            valid={name: joined[f"valid_{name}"] for name in MODALITIES},
+            best_beam=joined["beam"],
+            time_s=joined["time"],
+            episodes=tuple(episodes),
+            datasets=tuple(datasets),
+        )
+
+    @property
+    def frames(self) -> int:
+        """Number of frames."""
+        return len(self.best_beam)
+
+    @property
+    def episode_of_frame(self) -> Int[Tensor, "frame"]:
+        """Index of the episode of every frame."""
+        lengths = torch.tensor([episode.frames for episode in self.episodes], device=self.best_beam.device)
+        return torch.repeat_interleave(torch.arange(len(self.episodes), device=lengths.device), lengths)
+
+
+def _order(entry: Entry) -> tuple[int, str]:
+    sequence = entry.manifest.seq_index
+    number = entry.manifest.episode if sequence is None else sequence
+    return (0 if number is None else number, entry.name)
+
+
+def _arrays(recording: Recording) -> dict[str, np.ndarray]:
+    return {
+        "rf": np.nan_to_num(recording.arrays["rf"], nan=0.0),
+        "gps": np.nan_to_num(recording.position_m(), nan=0.0),
+        "valid_rf": recording.arrays["valid_rf"],
+        "valid_gps": recording.arrays["valid_gps"],
+        "beam": recording.best_beam().astype(np.int64),
+        "time": recording.arrays["time"],
+    }

@@ -1,0 +1,168 @@
+"""Metrics of the three tasks, with intervals from whole sequences, and of the latent space.
+
+Every metric is a value a window and horizon step; means get a 95 % interval by bootstrap over whole sequences, since
+neighbouring windows share frames. Models are compared by paired differences on the same windows.
+"""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from jaxtyping import Float, Int
+
+__all__ = [
+    "BOOTSTRAP_DRAWS",
+    "DBA_DELTA",
+    "DBA_K",
+    "WITHIN_DB",
+    "Measure",
+    "beam_measures",
+    "lda_rank",
+    "localization_measures",
+    "mismatch_histogram",
+    "paired_difference",
+    "rankme",
+    "rssi_db",
+    "rssi_measures",
+]
+
+BOOTSTRAP_DRAWS = 1000
+DBA_DELTA = 5
+"""Beam distance at which the DBA score reaches zero."""
+DBA_K = 3
+"""Largest k of the DBA score."""
+WITHIN_DB = 0.1
+"""A beam this close to the best one [dB] counts as it for `top1_within_0.1db`."""
+
+
+@dataclass(frozen=True)
+class Measure:
+    """A metric before averaging: one value a window and step, and how values become one number.
+
+    Attributes:
+        values: per window and step.
+        average: `mean`, or `rms` for the root of the mean square.
+        last_only: whether the overall value is that of the last step, not the mean over steps.
+    """
+
+    values: Float[np.ndarray, "window 5"]
+    average: str = "mean"
+    last_only: bool = False
+
+    def summary(self, sequence: Int[np.ndarray, "window"], seed: int = 0) -> dict[str, Any]:
+        """`value`, `ci95` and `per_step`."""
+        power = 2 if self.average == "rms" else 1
+        raised = self.values.astype(np.float64) ** power
+        picked = raised[:, -1] if self.last_only else raised.mean(1)
+        draws = _bootstrap_means(picked, sequence, seed)
+        low, high = np.quantile(draws, [0.025, 0.975]) ** (1 / power)
+        return {
+            "value": float(picked.mean() ** (1 / power)),
+            "ci95": [float(low), float(high)],
+            "per_step": [float(value) for value in raised.mean(0) ** (1 / power)],
+        }
+
+
+def _bootstrap_means(
+    values: Float[np.ndarray, "window"], sequence: Int[np.ndarray, "window"], seed: int
+) -> Float[np.ndarray, "draw"]:
+    """Means over windows of resampled whole sequences."""
+    _, group = np.unique(sequence, return_inverse=True)
+    sums, counts = np.bincount(group, weights=values), np.bincount(group)
+    chosen = np.random.default_rng([seed, 17]).integers(0, len(sums), (BOOTSTRAP_DRAWS, len(sums)))
+    return sums[chosen].sum(1) / counts[chosen].sum(1)
+
+
+def paired_difference(
+    first: Measure, second: Measure, sequence: Int[np.ndarray, "window"], seed: int = 0
+) -> dict[str, Any]:
+    """Mean difference first minus second on the same windows, with the 95 % interval over sequences."""
+    gap = (first.values - second.values).astype(np.float64)
+    difference = gap[:, -1] if first.last_only else gap.mean(1)
+    low, high = np.quantile(_bootstrap_means(difference, sequence, seed), [0.025, 0.975])
+    return {"value": float(difference.mean()), "ci95": [float(low), float(high)]}
+
+
+def localization_measures(
+    predicted_m: Float[np.ndarray, "window 5 2"], true_m: Float[np.ndarray, "window 5 2"]
+) -> dict[str, Measure]:
+    """`ade_m`: mean distance over the steps (paper, eq. 38); `fde_m`: distance at the last step."""
+    distance = np.linalg.norm(predicted_m - true_m, axis=-1)
+    return {"ade_m": Measure(distance), "fde_m": Measure(distance, last_only=True)}
+
+
+def beam_measures(
+    logits: Float[np.ndarray, "window 5 64"], power: Float[np.ndarray, "window 5 64"], floor: float
+) -> dict[str, Measure]:
+    """Beam metrics from scores and the measured linear power.
+
+    `l1_rsrp_db` is the mean of 10 log10(RSRP of the best beam / RSRP of the predicted one) (paper, eq. 41);
+    `l1_rsrp_above_floor_db` the same after subtracting the site's `floor` (linear), which otherwise compresses it.
+    `dba` is the mean over k = 1..3 of 1 - min(min_{j<=k} |q_j - q| / 5, 1), not circular.
+    """
+    ranked = np.argsort(-logits, axis=-1, kind="stable")
+    best = power.argmax(-1)
+    hit = ranked == best[..., None]
+    chosen = np.take_along_axis(power, ranked[..., :1], -1)[..., 0]
+    peak = power.max(-1)
+    lost_db = 10 * np.log10(peak / chosen)
+    above = np.maximum(np.stack([peak, chosen]) - floor, 0.01 * floor)
+    near = np.abs(ranked[..., :DBA_K] - best[..., None]) / DBA_DELTA
+    reached = np.minimum(np.minimum.accumulate(near, -1), 1)
+    return {
+        "top1": Measure(hit[..., :1].any(-1).astype(float)),
+        "top3": Measure(hit[..., :3].any(-1).astype(float)),
+        "top5": Measure(hit[..., :5].any(-1).astype(float)),
+        "top1_within_0.1db": Measure((lost_db <= WITHIN_DB).astype(float)),
+        "l1_rsrp_db": Measure(lost_db),
+        "l1_rsrp_above_floor_db": Measure(10 * np.log10(above[0] / above[1])),
+        "dba": Measure((1 - reached).mean(-1)),
+    }
+
+
+def mismatch_histogram(
+    logits: Float[np.ndarray, "window 5 64"], power: Float[np.ndarray, "window 5 64"]
+) -> Int[np.ndarray, "64"]:
+    """How often the predicted beam is 0, 1, ... 63 beams from the best one."""
+    return np.bincount(np.abs(logits.argmax(-1) - power.argmax(-1)).ravel(), minlength=64)
+
+
+def rssi_db(spectrum_db: Float[np.ndarray, "*batch 64"]) -> Float[np.ndarray, "*batch"]:
+    """10 log10 of the mean linear power over the beams: label and prediction alike."""
+    return 10 * np.log10(np.mean(10 ** (np.asarray(spectrum_db, np.float64) / 10), axis=-1))
+
+
+def rssi_measures(
+    spectrum_db: Float[np.ndarray, "window 5 64"], power: Float[np.ndarray, "window 5 64"]
+) -> dict[str, Measure]:
+    """`rmse_db` and `mae_db` of the RSSI (paper, eqs. 43 and 44)."""
+    error = np.abs(rssi_db(spectrum_db) - rssi_db(10 * np.log10(power)))
+    return {"rmse_db": Measure(error, average="rms"), "mae_db": Measure(error)}
+
+
+def _effective_rank(spectrum: Float[np.ndarray, "value"]) -> float:
+    """exp of the Shannon entropy of a non-negative spectrum divided by its sum."""
+    share = spectrum / max(spectrum.sum(), 1e-300)
+    share = share[share > 1e-12]
+    return float(np.exp(-(share * np.log(share)).sum())) if len(share) else 0.0
+
+
+def rankme(latents: Float[np.ndarray, "sample dim"]) -> float:
+    """RankMe: effective rank by the singular values of the pooled latents (paper, eqs. 33 and 34)."""
+    return _effective_rank(np.linalg.svd(np.asarray(latents, np.float64), compute_uv=False))
+
+
+def lda_rank(views: Float[np.ndarray, "sample view dim"], ridge: float = 1e-4) -> float:
+    """LDA rank: effective rank of S_w^-1/2 S_b S_w^-1/2 over augmented views of every sample (paper, eqs. 35 and 36).
+
+    S_w gets `ridge` on its diagonal.
+    """
+    views = np.asarray(views, np.float64)
+    mean = views.mean(1)
+    within = (views - mean[:, None]).reshape(-1, views.shape[-1])
+    between = mean - mean.mean(0)
+    s_w = within.T @ within / len(within) + ridge * np.eye(views.shape[-1])
+    s_b = between.T @ between / len(between)
+    values, vectors = np.linalg.eigh(s_w)
+    whitener = vectors / np.sqrt(values) @ vectors.T
+    return _effective_rank(np.clip(np.linalg.eigvalsh(whitener @ s_b @ whitener), 0, None))

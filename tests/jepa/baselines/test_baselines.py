@@ -1,0 +1,131 @@
+"""Every baseline: the paper's sizes, no look at the future, sensible on a drive that is easy to predict."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+import torch
+
+from jepa.baselines import BASELINES, InterpolationCeiling
+from jepa.baselines.ar import AutoRegression, BeamAutoRegression
+from jepa.baselines.extrapolation import constant_velocity, least_squares_velocity
+from jepa.baselines.gru import BeamGru, SeriesGru
+from jepa.evaluate import evaluate, measures_of
+from jepa.samples import History, Samples
+from jepa.splits import make_split
+
+
+def parameters(module):
+    return sum(parameter.numel() for parameter in module.parameters())
+
+
+def test_sizes_are_the_papers():
+    autoregression = AutoRegression()
+    assert autoregression.position_weights.numel() == 18
+    assert autoregression.rssi_weights.numel() == 9
+    assert parameters(BeamAutoRegression()) == 4_448
+    assert parameters(SeriesGru(2)) == 26_242
+    assert parameters(BeamGru()) == 134_752
+    assert parameters(SeriesGru(1)) == 25_793
+
+
+def test_a_straight_line_is_extrapolated_exactly():
+    t = torch.arange(13.0)
+    line = torch.stack([3 * t + 1, -2 * t], -1)[None]
+    for guess in (constant_velocity(line[:, :8]), least_squares_velocity(line[:, :8], 4)):
+        torch.testing.assert_close(guess, line[:, 8:], atol=1e-4, rtol=0)
+
+
+def test_a_fitted_velocity_averages_noise_out():
+    torch.manual_seed(0)
+    t = torch.arange(13.0)
+    line = torch.stack([3 * t + 1, -2 * t], -1).expand(500, -1, -1)
+    noisy = line[:, :8] + 0.3 * torch.randn(500, 8, 2)
+    error = [
+        (guess - line[:, 8:]).norm(dim=-1).mean()
+        for guess in (constant_velocity(noisy), least_squares_velocity(noisy, 5))
+    ]
+    assert error[1] < 0.6 * error[0]
+
+
+@pytest.fixture(scope="module")
+def fitted(samples):
+    torch.set_num_threads(1)
+    found = {}
+    for name, make in BASELINES.items():
+        found[name] = make()
+        if hasattr(found[name], "plan"):
+            found[name].plan = dataclasses.replace(found[name].plan, epochs=2)
+        found[name].fit(samples["train"], samples["val"], seed=0)
+    return found
+
+
+@pytest.mark.parametrize("name", BASELINES)
+def test_no_bit_of_a_prediction_depends_on_the_future(fitted, store, name):
+    """Every frame after the last observed one is replaced; what a predictor is given is cut before them."""
+    windows = make_split(store).parts["test"]
+    changed = {key: values.clone() for key, values in store.values.items()}
+    rows = torch.arange(0, len(windows), 5)
+    for row in rows:
+        history = Samples.gather(store, windows.select(row[None])).history
+        for values in changed.values():
+            values[windows.future[row]] = 7.7
+        other = Samples.gather(dataclasses.replace(store, values=changed), windows.select(row[None])).history
+        for values, original in zip(changed.values(), store.values.values(), strict=True):
+            values[windows.future[row]] = original[windows.future[row]]
+        before, after = fitted[name].predict(history), fitted[name].predict(other)
+        for key in ("trajectory_m", "beam_logits", "spectrum_db"):
+            np.testing.assert_array_equal(getattr(before, key), getattr(after, key))
+
+
+def test_a_history_holds_eight_frames_and_nothing_else(samples):
+    history = samples["test"].history
+    assert {field.name for field in dataclasses.fields(History)} == {"power", "position_m"}
+    assert history.power.shape[1:] == (8, 64)
+    assert history.position_m.shape[1:] == (8, 2)
+
+
+@pytest.mark.parametrize("name", BASELINES)
+def test_predictions_beat_the_last_position_and_chance(fitted, samples, name):
+    measures = measures_of(fitted[name].predict(samples["test"].history), samples["test"])
+    assert measures, "a baseline does at least one task"
+    held = measures_of(fitted["hold_last"].predict(samples["test"].history), samples["test"])
+    if "localization" in measures and name != "hold_last":
+        assert measures["localization"]["ade_m"].values.mean() < held["localization"]["ade_m"].values.mean()
+    if "beam" in measures and name != "hold_last":
+        assert measures["beam"]["l1_rsrp_db"].values.mean() < 4.0
+
+
+@pytest.mark.parametrize("name", ["ar", "gru", "gru_power_position", "gru_cascade"])
+def test_the_same_seed_gives_the_same_model(samples, name):
+    outputs = []
+    for _ in range(2):
+        baseline = BASELINES[name]()
+        if hasattr(baseline, "plan"):
+            baseline.plan = dataclasses.replace(baseline.plan, epochs=1)
+        baseline.fit(samples["val"], samples["val"], seed=5)
+        outputs.append(baseline.predict(samples["test"].history).beam_logits)
+    np.testing.assert_array_equal(*outputs)
+
+
+def test_the_ceiling_sees_both_sides_and_beats_every_predictor(fitted, store, samples):
+    parts = make_split(store).parts
+    ceiling = InterpolationCeiling()
+    ceiling.fit(store, parts["train"], parts["val"])
+    lost = measures_of(ceiling.predict(store, parts["test"]), samples["test"])["beam"]["l1_rsrp_db"].values.mean()
+    for name in ("hold_last", "gru", "gru_cascade"):
+        measures = measures_of(fitted[name].predict(samples["test"].history), samples["test"])
+        assert lost < measures["beam"]["l1_rsrp_db"].values.mean()
+
+
+def test_the_evaluation_object(fitted, samples):
+    report = evaluate(fitted["gru_cascade"].predict(samples["test"].history), samples["test"], "test", "blocked")
+    assert (report["windows"], report["sequences"], report["split"]) == (56, 2, "test")
+    assert set(report["beam"]) >= {"top1", "top3", "top5", "top1_within_0.1db", "l1_rsrp_db", "dba"}
+    for task in ("localization", "beam", "rssi"):
+        for metric in report[task].values():
+            assert metric["ci95"][0] <= metric["value"] <= metric["ci95"][1]
+            assert len(metric["per_step"]) == 5
+    assert "rssi" not in evaluate(
+        fitted["gru_power_position"].predict(samples["test"].history), samples["test"], "test", ""
+    )

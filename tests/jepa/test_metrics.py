@@ -1,0 +1,128 @@
+"""The metrics, each against a second formulation."""
+
+import numpy as np
+import pytest
+
+from jepa.metrics import (
+    beam_measures,
+    lda_rank,
+    localization_measures,
+    mismatch_histogram,
+    paired_difference,
+    rankme,
+    rssi_measures,
+)
+
+
+@pytest.fixture
+def rng():
+    return np.random.default_rng(4)
+
+
+def value(measure, sequence=None):
+    sequence = np.arange(len(measure.values)) if sequence is None else sequence
+    return measure.summary(sequence)["value"]
+
+
+def test_displacement_of_a_known_offset(rng):
+    true = rng.normal(size=(20, 5, 2))
+    offset = np.array([3.0, 4.0]) * np.arange(1, 6)[:, None]
+    measures = localization_measures(true + offset, true)
+    assert value(measures["ade_m"]) == pytest.approx(15.0)
+    assert value(measures["fde_m"]) == pytest.approx(25.0)
+    assert measures["ade_m"].summary(np.arange(20))["per_step"] == pytest.approx([5, 10, 15, 20, 25])
+
+
+def test_beam_metrics_count_by_hand():
+    power = np.ones((1, 5, 64))
+    power[..., 10] = 2.0
+    power[..., 11] = 1.99
+    logits = np.zeros((1, 5, 64))
+    logits[..., 11] = 3
+    logits[..., 20] = 2
+    logits[..., 10] = 1
+    measures = beam_measures(logits, power, floor=0.5)
+    assert value(measures["top1"]) == 0
+    assert value(measures["top3"]) == 1
+    assert value(measures["top1_within_0.1db"]) == 1
+    assert value(measures["l1_rsrp_db"]) == pytest.approx(10 * np.log10(2 / 1.99))
+    assert value(measures["l1_rsrp_above_floor_db"]) == pytest.approx(10 * np.log10(1.5 / 1.49))
+    assert value(measures["dba"]) == pytest.approx((0.8 + 0.8 + 1.0) / 3)
+    assert mismatch_histogram(logits, power)[1] == 5
+
+
+def test_dba_of_a_far_beam_is_zero_and_of_the_right_one_is_one():
+    power = np.ones((1, 5, 64))
+    power[..., 0] = 2
+    far, right = np.zeros((1, 5, 64)), np.zeros((1, 5, 64))
+    far[..., 60:] = 1
+    right[..., 0] = 1
+    assert value(beam_measures(far, power, 0.1)["dba"]) == 0
+    assert value(beam_measures(right, power, 0.1)["dba"]) == 1
+
+
+def test_rssi_is_the_mean_of_linear_power(rng):
+    power = rng.exponential(size=(30, 5, 64))
+    doubled = 10 * np.log10(2 * power)
+    measures = rssi_measures(doubled, power)
+    assert value(measures["mae_db"]) == pytest.approx(10 * np.log10(2))
+    assert value(measures["rmse_db"]) == pytest.approx(10 * np.log10(2))
+
+
+def test_rmse_is_above_mae_when_errors_vary(rng):
+    power = rng.exponential(size=(30, 5, 64))
+    guess = 10 * np.log10(power) + rng.normal(0, 1, (30, 5, 1))
+    measures = rssi_measures(guess, power)
+    errors = guess[..., 0] - 10 * np.log10(power)[..., 0]
+    assert value(measures["rmse_db"]) == pytest.approx(np.sqrt((errors**2).mean()))
+    assert value(measures["mae_db"]) == pytest.approx(np.abs(errors).mean())
+
+
+def test_intervals_come_from_whole_sequences(rng):
+    """Windows of one sequence that repeat each other say no more than one window."""
+    base = rng.normal(10, 1, (12, 1, 2))
+    true = np.zeros((12, 5, 2))
+    once = localization_measures(np.repeat(base, 5, 1), true)["ade_m"]
+    many = localization_measures(np.repeat(np.repeat(base, 5, 1), 40, 0), np.zeros((480, 5, 2)))["ade_m"]
+    few = once.summary(np.arange(12))["ci95"]
+    grouped = many.summary(np.repeat(np.arange(12), 40))["ci95"]
+    naive = many.summary(np.arange(480))["ci95"]
+    assert grouped == pytest.approx(few)
+    assert naive[1] - naive[0] < 0.5 * (few[1] - few[0])
+
+
+def test_an_interval_covers_the_truth_about_95_times_in_100():
+    covered = 0
+    for seed in range(200):
+        rng = np.random.default_rng(seed)
+        level = rng.normal(0, 1, 40).repeat(5) + 5
+        guess = np.zeros((200, 5, 2))
+        guess[..., 0] = level[:, None]
+        low, high = localization_measures(guess, np.zeros((200, 5, 2)))["ade_m"].summary(np.arange(40).repeat(5))[
+            "ci95"
+        ]
+        covered += low <= 5 <= high
+    assert 0.88 <= covered / 200 <= 0.99
+
+
+def test_paired_differences_are_sharper_than_two_intervals(rng):
+    hard = rng.gamma(2, 2, (30, 1)) * np.ones((30, 5))
+    true = np.zeros((30, 5, 2))
+    one = localization_measures(np.stack([hard + 0.1, 0 * hard], -1), true)["ade_m"]
+    two = localization_measures(np.stack([hard, 0 * hard], -1), true)["ade_m"]
+    low, high = paired_difference(one, two, np.arange(30))["ci95"]
+    assert low == pytest.approx(0.1)
+    assert high == pytest.approx(0.1)
+
+
+def test_rankme_counts_equal_directions(rng):
+    directions = np.linalg.qr(rng.normal(size=(500, 16)))[0]
+    assert rankme(directions[:, :7] @ np.eye(7, 16)) == pytest.approx(7)
+    assert rankme(np.ones((50, 8))) == pytest.approx(1)
+
+
+def test_lda_rank_counts_the_directions_that_survive_augmentation(rng):
+    signal = np.zeros((400, 1, 10))
+    signal[:, 0, :3] = np.linalg.qr(rng.normal(size=(400, 3)))[0] * 20
+    views = signal + rng.normal(0, 0.01, (400, 4, 10))
+    assert lda_rank(views) == pytest.approx(3, rel=0.05)
