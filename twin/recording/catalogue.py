@@ -1,7 +1,7 @@
 """What a directory of recordings holds: the whole ones, and the damaged ones with the reason."""
 
 import hashlib
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -81,10 +81,12 @@ def dataset_hash(entries: Iterable[Entry]) -> str:
     return hashlib.sha256("".join(lines).encode()).hexdigest()
 
 
-def verify_dataset(root: str | Path) -> dict[str, list[str]]:
+def verify_dataset(
+    root: str | Path, progress: Callable[[int, int], None] = lambda done, total: None
+) -> dict[str, list[str]]:
     """Read every byte below `root`: the problems of each episode, an empty list for a whole one.
 
-    A single episode may be named as well as a dataset.
+    A single episode may be named as well as a dataset. `progress` is told how many of how many episodes were read.
 
     Raises:
         UserError: `root` is no directory or holds nothing that could be an episode.
@@ -94,4 +96,8 @@ def verify_dataset(root: str | Path) -> dict[str, list[str]]:
         return {str(root).rstrip("/").rsplit("/", 1)[-1]: verify_bundle(root, RecordingManifest)}
     if not names:
         raise UserError("holds no recording", root, "name a directory made by twin generate or twin import")
-    return {name: verify_bundle(join(root, name), RecordingManifest) for name in names}
+    problems = {}
+    for done, name in enumerate(names, start=1):
+        problems[name] = verify_bundle(join(root, name), RecordingManifest)
+        progress(done, len(names))
+    return problems

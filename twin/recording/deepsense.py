@@ -65,12 +65,13 @@ def import_deepsense(
     rate_hz: float = DEFAULT_RATE_HZ,
     max_bad: float = DEFAULT_MAX_BAD,
     modalities: Sequence[str] = ("rf", "gps"),
+    progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> ImportSummary:
     """Read the scenario whose table is `csv_path` and write one recording a sequence below `out`.
 
     A bad file of one frame (missing, cut, of the wrong size, not a number, negative, out of range) marks that modality
     of that frame invalid. `rate_hz` [Hz] spaces the frames where the table has no time stamps. `out` appears when all
-    of it is written, or not at all.
+    of it is written, or not at all. `progress` is told how many of how many files were read.
 
     Raises:
         UserError: a structural fault (no table, no column, unordered samples, a path that leaves the folder), more than
@@ -79,7 +80,7 @@ def import_deepsense(
     _check_options(rate_hz, max_bad, modalities)
     with new_directory(out) as draft:
         table = DeepSenseTable.read(Path(csv_path))
-        frames = _read_frames(table, modalities)
+        frames = _read_frames(table, modalities, progress)
         frames.check(table.path, max_bad)
         return _write(table, frames, draft, rate_hz)
 
@@ -174,7 +175,7 @@ def _location(path: Path) -> np.ndarray:
     return lat_lon
 
 
-def _read_frames(table: DeepSenseTable, modalities: Sequence[str]) -> _Frames:
+def _read_frames(table: DeepSenseTable, modalities: Sequence[str], progress: Callable[[int, int], None]) -> _Frames:
     wanted: dict[str, tuple[str, Callable[[Path], np.ndarray], int]] = {}
     if "rf" in modalities:
         wanted["rf"] = ("power", _sweep, BEAMS)
@@ -186,9 +187,16 @@ def _read_frames(table: DeepSenseTable, modalities: Sequence[str]) -> _Frames:
         table.require(role, f"add it or leave {name} out of --modalities")
     files = {name: table.files(role) for name, (role, _, _) in wanted.items()}
     stations = sorted(set(table.files("bs_location")))
+    total = len(table.rows) * len(files) + len(stations)
+    columns: dict[str, _Column] = {}
+    done = 0
     with ThreadPoolExecutor() as pool:
-        columns = {name: _read_column(pool, files[name], parse, count) for name, (_, parse, count) in wanted.items()}
-        return _Frames({**columns, "bs_location": _read_column(pool, stations, _location, 2)})
+        for name, (_, parse, count) in {**wanted, "bs_location": ("", _location, 2)}.items():
+            paths = files.get(name, stations)
+            columns[name] = _read_column(pool, paths, parse, count)
+            done += len(paths)
+            progress(done, total)
+    return _Frames(columns)
 
 
 def _read_column(
@@ -204,7 +212,7 @@ def _read_column(
             except ValueError as fault:
                 faults[i] = f"{paths[i].name}: {fault}"
 
-    list(pool.map(read, (range(a, min(a + 256, len(paths))) for a in range(0, len(paths), 256))))
+    list(pool.map(read, [range(a, min(a + 256, len(paths))) for a in range(0, len(paths), 256)]))
     valid = np.ones(len(paths), bool)
     valid[list(faults)] = False
     return _Column(values, valid, faults[min(faults)] if faults else "")

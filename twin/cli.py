@@ -1,0 +1,85 @@
+"""The command line of the twin: `twin COMMAND --help` says what each command does."""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from twin.console import print_json, progress_bar, run_command_line
+from twin.errors import UserError
+from twin.recording import DEFAULT_MAX_BAD, DEFAULT_RATE_HZ, import_deepsense, verify_dataset
+
+__all__ = ["commands", "main"]
+
+commands = typer.Typer(no_args_is_help=True, add_completion=False, help="Scenes, recordings and what verifies them.")
+
+AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object on standard output.")]
+
+
+@contextmanager
+def _progress(task: str) -> Iterator[Callable[[int, int], None]]:
+    with progress_bar() as bar:
+        bar.live.transient = True  # an error stays the only line
+        number = bar.add_task(task, total=None)
+        yield lambda done, total: bar.update(number, completed=done, total=total)
+
+
+@commands.command("import")
+def import_command(
+    csv: Annotated[Path, typer.Argument(help="CSV of a DeepSense 6G scenario, in its folder.")],
+    out: Annotated[Path, typer.Option(help="Directory to make, one recording a sequence.")],
+    rate_hz: Annotated[float, typer.Option(help="Frame rate [Hz] where the CSV has no time stamps.")] = DEFAULT_RATE_HZ,
+    max_bad: Annotated[float, typer.Option(help="Share of bad files to forgive.")] = DEFAULT_MAX_BAD,
+    modalities: Annotated[str, typer.Option(help="What to read, separated by commas.")] = "rf,gps",
+    as_json: AsJson = False,
+) -> None:
+    """Import a DeepSense 6G download."""
+    with _progress("reading") as progress:
+        summary = import_deepsense(
+            csv,
+            out,
+            rate_hz=rate_hz,
+            max_bad=max_bad,
+            modalities=[name.strip() for name in modalities.split(",")],
+            progress=progress,
+        )
+    if as_json:
+        print_json(summary.as_json())
+        return
+    print(f"{out}: {summary.samples} samples in {summary.sequences} sequences of {summary.scenario}")
+    print(f"time: {summary.time_source}, {summary.frame_rate_hz:g} Hz{summary.time_note and f' ({summary.time_note})'}")
+    for name, count in summary.bad_files.items():
+        print(f"bad {name} files: {count}" + (f", the first: {summary.first_bad_file[name]}" if count else ""))
+    print(f"beam labels that are not the strongest beam: {summary.beam_label_disagreements}")
+    if summary.columns_present:
+        print(f"present and not read: {', '.join(summary.columns_present)}")
+
+
+@commands.command()
+def verify(
+    directory: Annotated[str, typer.Argument(help="A dataset or one recording.")], as_json: AsJson = False
+) -> None:
+    """Read every byte of a dataset and list what is damaged (exit status 2 where anything is)."""
+    with _progress("verifying") as progress:
+        problems = verify_dataset(directory, progress)
+    damaged = {name: found for name, found in problems.items() if found}
+    if as_json:
+        print_json({"recordings": len(problems), "damaged": damaged})
+    else:
+        print(f"{directory}: {len(problems) - len(damaged)} of {len(problems)} recordings are whole")
+        for name, found in damaged.items():
+            print(f"{name}: {'; '.join(found)}")
+    if damaged:
+        name, found = next(iter(damaged.items()))
+        raise UserError(f"{len(damaged)} damaged, the first: {name}, {found[0]}", directory, "make or fetch it again")
+
+
+def main() -> None:
+    """Run the command line."""
+    run_command_line(commands, "twin")
+
+
+if __name__ == "__main__":
+    main()
