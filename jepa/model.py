@@ -184,7 +184,7 @@ class JepaModel(nn.Module):
         some = next(iter(history.values()))
         known = dict(history)
         for name in missing:
-            known[name] = torch.zeros_like(history[name]) if name in history else _absent(name, some)
+            known[name] = some.new_zeros(*some.shape[:2], *TOKENIZERS[name].shape)
         hidden_N = future_mask(self.layout, missing).to(some.device)
         context_BVD, places = self.encode(known, hidden_N.expand(len(some), -1))
         predicted_BND = self.predict(context_BVD, places)
@@ -198,8 +198,3 @@ class JepaModel(nn.Module):
             rest.append(future)
             first = last
         return Latents(predicted, torch.cat(rest, 1), context_BVD)
-
-
-def _absent(name: str, like: Tensor) -> Tensor:
-    channels = {"gps": 2, "rf": 64}[name]
-    return like.new_zeros(*like.shape[:2], channels)

@@ -25,10 +25,11 @@ POSITION_STD = 0.02
 
 @dataclass(frozen=True)
 class Tokenizer:
-    """How a modality becomes tokens: the layers for a width, and how many tokens a frame gives."""
+    """How a modality becomes tokens: the layers for a width, tokens a frame, and the shape of a frame."""
 
     build: Callable[[int], nn.Module]
     tokens: int
+    shape: tuple[int, ...]
 
 
 def _projection(channels: int, width: int) -> nn.Module:
@@ -37,8 +38,8 @@ def _projection(channels: int, width: int) -> nn.Module:
 
 
 TOKENIZERS: dict[str, Tokenizer] = {
-    "gps": Tokenizer(lambda width: _projection(2, width), tokens=1),
-    "rf": Tokenizer(lambda width: _projection(64, width), tokens=1),
+    "gps": Tokenizer(lambda width: _projection(2, width), tokens=1, shape=(2,)),
+    "rf": Tokenizer(lambda width: _projection(64, width), tokens=1, shape=(64,)),
 }
 
 

@@ -1,0 +1,234 @@
+"""The three heads on the frozen backbone: localization, beam, RSSI, with their coarse estimates.
+
+Everything here is standardised: positions by one scale, powers by one mean and deviation [dB].
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor, nn
+from torch.nn import functional
+
+from jepa.coarse import CoarseSpectrum, line_velocity
+from jepa.config import HeadConfig
+from jepa.model import Latents
+from jepa.tokenizers import TOKENIZERS, Layout
+from jepa.windows import T_OBS, T_PRED
+
+__all__ = ["TASK_MODALITY", "BeamHead", "HeadOutput", "Heads", "LocalizationHead", "Readout", "RssiHead"]
+
+BEAMS = 64
+TASK_MODALITY = {"localization": "gps", "beam": "rf", "rssi": "rf"}
+"""The target modality of each task: whose predicted tokens its head reads."""
+LOCALIZATION_WIDTHS = (256, 128)
+BEAM_WIDTHS = (512, 256)
+COARSE_WIDTHS = {"localization": 256, "rssi": 512}
+COARSE_GAIN = 2.0
+"""Weight of the coarse spectrum in the logits at the start; it is trained."""
+
+
+class _Trunk(nn.Module):
+    """Linear+LN -> GRU -> Linear+LN -> Linear, GELU between; optionally a GRU over the raw history starts the GRU."""
+
+    def __init__(self, inputs: int, widths: tuple[int, int], outputs: int, skip: int, raw: int) -> None:
+        super().__init__()
+        wide, narrow = widths
+        self.project = nn.Sequential(nn.Linear(inputs, wide), nn.LayerNorm(wide), nn.GELU())
+        self.gru = nn.GRU(wide, wide, batch_first=True)
+        self.hidden = nn.Sequential(nn.Linear(wide, narrow), nn.LayerNorm(narrow), nn.GELU())
+        self.out = nn.Linear(narrow, outputs)
+        if skip:
+            self.skip = nn.GRU(raw, skip, batch_first=True)
+            self.start = nn.Linear(skip, wide)
+
+    def forward(
+        self, inputs: Float[Tensor, "batch 5 channel"], raw: Float[Tensor, "batch 8 raw"]
+    ) -> Float[Tensor, "batch 5 out"]:
+        state = None
+        if hasattr(self, "skip"):
+            state = self.start(self.skip(raw)[1])
+        return self.out(self.hidden(self.gru(self.project(inputs), state)[0]))
+
+
+def _coarse_network(width: int, hidden: int, outputs: int) -> nn.Sequential:
+    """The MLP that stands in for a missing history: D -> hidden -> LN -> outputs."""
+    return nn.Sequential(nn.Linear(width, hidden), nn.LayerNorm(hidden), nn.GELU(), nn.Linear(hidden, outputs))
+
+
+class LocalizationHead(nn.Module):
+    """Residual over the coarse trajectory; 462,980 parameters at D = 64."""
+
+    def __init__(self, width: int, skip: int = 0, raw: int = 0) -> None:
+        super().__init__()
+        self.residual = _Trunk(width, LOCALIZATION_WIDTHS, 2, skip, raw)
+        self.coarse = _coarse_network(width, COARSE_WIDTHS["localization"], 2)
+
+    def forward(self, latent: Tensor, coarse: Tensor | None, raw: Tensor) -> Float[Tensor, "batch 5 2"]:
+        """Coarse (the MLP of the latent where there is none) plus residual."""
+        return (self.coarse(latent) if coarse is None else coarse) + self.residual(latent, raw)
+
+
+class BeamHead(nn.Module):
+    """Logits from the latent and the predicted trajectory; 1,759,552 parameters at D = 64."""
+
+    def __init__(self, width: int, skip: int = 0, raw: int = 0, coarse: bool = False) -> None:
+        super().__init__()
+        self.logits = _Trunk(width + 2, BEAM_WIDTHS, BEAMS, skip, raw)
+        if coarse:
+            self.gain = nn.Parameter(torch.tensor([COARSE_GAIN]))
+
+    def forward(
+        self, latent: Tensor, trajectory: Tensor, coarse: Tensor | None, raw: Tensor
+    ) -> Float[Tensor, "batch 5 64"]:
+        """Scores of the beams; a coarse spectrum is added with a trained weight."""
+        logits = self.logits(torch.cat([latent, trajectory], -1), raw)
+        return logits if coarse is None else logits + self.gain * coarse
+
+
+class RssiHead(nn.Module):
+    """The spectrum as residual over a coarse one; 1,826,688 parameters at D = 64."""
+
+    def __init__(self, width: int, skip: int = 0, raw: int = 0) -> None:
+        super().__init__()
+        self.residual = _Trunk(width + 2, BEAM_WIDTHS, BEAMS, skip, raw)
+        self.coarse = _coarse_network(width, COARSE_WIDTHS["rssi"], BEAMS)
+
+    def forward(
+        self, latent: Tensor, trajectory: Tensor, coarse: Tensor | None, raw: Tensor
+    ) -> Float[Tensor, "batch 5 64"]:
+        """Coarse (the MLP of the latent where there is none) plus residual."""
+        base = self.coarse(latent) if coarse is None else coarse
+        return base + self.residual(torch.cat([latent, trajectory], -1), raw)
+
+
+class Readout(nn.Module):
+    """How a head reads the latents: H of shape (B, 5, D)."""
+
+    def __init__(self, kind: str, modality: str, layout: Layout, width: int, missing: tuple[str, ...]) -> None:
+        super().__init__()
+        self.kind, self.modality = kind, modality
+        self.seen = tuple(name for name in layout.modalities if name not in missing)
+        tokens_a_frame = sum(TOKENIZERS[name].tokens for name in layout.modalities)
+        seen_a_frame = sum(TOKENIZERS[name].tokens for name in self.seen)
+        if kind == "pooled":
+            parts = len(layout.modalities) + len(self.seen)
+            self.mix = nn.Sequential(nn.Linear(parts * width, width), nn.LayerNorm(width))
+        if kind == "attentive":
+            total = T_PRED * tokens_a_frame + T_OBS * seen_a_frame
+            self.query = nn.Parameter(torch.empty(T_PRED, width).normal_(0, 0.02))
+            self.place = nn.Parameter(torch.empty(total, width).normal_(0, 0.02))
+            self.attention = nn.MultiheadAttention(width, 8, batch_first=True)
+            self.norm = nn.LayerNorm(width)
+            self.feed_forward = nn.Sequential(nn.Linear(width, 4 * width), nn.GELU(), nn.Linear(4 * width, width))
+
+    def forward(self, latents: Latents) -> Float[Tensor, "batch 5 dim"]:
+        """The latent of every future step."""
+        target = latents.predicted.get(self.modality)
+        if target is None:
+            target = torch.stack(list(latents.predicted.values())).mean(0)
+        if self.kind == "pooled":
+            return self.mix(torch.cat([*latents.predicted.values(), *self._last_context(latents)], -1))
+        if self.kind == "attentive":
+            tokens = torch.cat([latents.predicted_all, latents.context], 1)
+            query = self.query + target
+            found, _ = self.attention(query, tokens + self.place, tokens, need_weights=False)
+            mixed = query + found
+            return mixed + self.feed_forward(self.norm(mixed))
+        return target
+
+    def _last_context(self, latents: Latents) -> list[Tensor]:
+        """Mean context token of the last observed frame of every modality that is seen, for each future step."""
+        found, first = [], 0
+        for name in self.seen:
+            tokens = TOKENIZERS[name].tokens
+            last = first + T_OBS * tokens
+            found.append(latents.context[:, last - tokens : last].mean(1, keepdim=True).expand(-1, T_PRED, -1))
+            first = last
+        return found
+
+
+@dataclass(frozen=True)
+class HeadOutput:
+    """Predictions, standardised."""
+
+    trajectory: Float[Tensor, "batch 5 2"]
+    logits: Float[Tensor, "batch 5 64"]
+    spectrum: Float[Tensor, "batch 5 64"]
+
+
+class Heads(nn.Module):
+    """The three heads, their readouts, and the coarse estimates they correct."""
+
+    def __init__(self, layout: Layout, width: int, config: HeadConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.layout = layout
+        raw = sum(TOKENIZERS[name].shape[0] for name in layout.modalities)
+        self.readouts = nn.ModuleDict(
+            {
+                task: Readout(config.readout, modality, layout, width, config.missing)
+                for task, modality in TASK_MODALITY.items()
+            }
+        )
+        self.localization = LocalizationHead(width, config.skip, raw)
+        self.beam = BeamHead(width, config.skip, raw, coarse=config.coarse_beam != "none")
+        self.rssi = RssiHead(width, config.skip, raw)
+        self.estimate = CoarseSpectrum(config.map_neighbours)
+
+    def _history(self, history: Mapping[str, Tensor], name: str) -> Tensor | None:
+        """The history of a modality, or None where it is missing."""
+        return None if name in self.config.missing else history.get(name)
+
+    def _raw(self, history: Mapping[str, Tensor]) -> Float[Tensor, "batch 8 raw"]:
+        some = next(iter(history.values()))
+        parts = []
+        for name in self.layout.modalities:
+            values = self._history(history, name)
+            parts.append(some.new_zeros(*some.shape[:2], TOKENIZERS[name].shape[0]) if values is None else values)
+        return torch.cat(parts, -1)
+
+    def forward(
+        self,
+        latents: Latents,
+        history: Mapping[str, Tensor],
+        episode: Int[Tensor, "batch"] | None = None,
+    ) -> HeadOutput:
+        """Predictions from latents and the standardised history (B, 8, C).
+
+        Args:
+            episode: of every window, in training: the beam map then leaves its own episode out.
+        """
+        read = {task: readout(latents) for task, readout in self.readouts.items()}
+        raw = self._raw(history)
+        position, power = self._history(history, "gps"), self._history(history, "rf")
+        coarse = None if position is None else line_velocity(position, self.config.velocity_frames)
+        trajectory = self.localization(read["localization"], coarse, raw)
+        guide = trajectory.detach()
+
+        def estimate(kind: str) -> Tensor | None:
+            return self.estimate(kind, power, position, guide, episode)
+
+        logits = self.beam(read["beam"], guide, estimate(self.config.coarse_beam), raw)
+        spectrum = self.rssi(read["rssi"], guide, estimate(self.config.coarse_spectrum), raw)
+        return HeadOutput(trajectory, logits, spectrum)
+
+    def loss(
+        self,
+        output: HeadOutput,
+        position: Float[Tensor, "batch 5 2"],
+        power: Float[Tensor, "batch 5 64"],
+        power_std_db: Float[Tensor, "batch"] | float,
+    ) -> tuple[Tensor, dict[str, float]]:
+        """L1 of the trajectory, cross-entropy of the beam, squared error of the spectrum; and each by name."""
+        locate = functional.l1_loss(output.trajectory, position)
+        if self.config.soft_label_db is None:
+            labels: Tensor = power.argmax(-1).flatten()
+        else:
+            scale = torch.as_tensor(power_std_db, device=power.device) / self.config.soft_label_db
+            labels = torch.softmax(power * scale.reshape(-1, 1, 1), -1).flatten(0, 1)
+        steer = functional.cross_entropy(output.logits.flatten(0, 1), labels)
+        measure = functional.mse_loss(output.spectrum, power)
+        parts = {"localization": locate.item(), "beam": steer.item(), "rssi": measure.item()}
+        return locate + steer + measure, parts
