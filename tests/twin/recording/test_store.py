@@ -4,14 +4,29 @@ import errno
 import json
 import shutil
 
+import fsspec
 import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from hypothesis.extra import numpy as arrays
 
 import twin.recording.store as store
 from twin.errors import UserError
-from twin.recording import Recording, dataset_hash, open_dataset, scan, verify_dataset
+from twin.recording import (
+    Array,
+    Recording,
+    StoredManifest,
+    dataset_hash,
+    new_directory,
+    open_dataset,
+    read_array,
+    read_manifest,
+    scan,
+    verify_bundle,
+    verify_dataset,
+    write_bundle,
+)
 
 
 def files_of(root):
@@ -51,14 +66,44 @@ def test_a_place_that_is_taken_stays_as_it_was(recording, tmp_path):
     assert verify_dataset(tmp_path) == {"drive": []}
 
 
-def test_a_full_disk_leaves_nothing_half_written(recording, tmp_path, monkeypatch):
-    def full(_):
+@pytest.mark.parametrize("where", ["memory://full/new/data", "new/data"])
+def test_a_full_disk_leaves_nothing_half_written(recording, tmp_path, monkeypatch, where):
+    def full(*_):
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr(store, "_sync_tree", full)
+    monkeypatch.setattr(store, "_files_hash", full)
+    root = where if "://" in where else tmp_path / where
     with pytest.raises(OSError, match="No space"):
-        recording.save(tmp_path)
+        recording.save(root)
     assert list(tmp_path.iterdir()) == []
+    assert fsspec.filesystem("memory").find("/full") == []
+
+
+def test_of_two_writers_one_wins_and_the_other_is_told(tmp_path):
+    target = tmp_path / "drive"
+    with pytest.raises(UserError, match="another writer"), new_directory(target):  # noqa: PT012
+        target.mkdir()
+        (target / "theirs").write_text("keep")
+    assert [path.name for path in tmp_path.rglob("*")] == ["drive", "theirs"]
+
+
+def test_a_file_in_the_way_is_a_users_error(recording, tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(UserError, match="a file is in its way"):
+        recording.save(tmp_path / "file")
+
+
+def test_what_a_killed_writer_left_on_other_storage_is_replaced(recording):
+    fsspec.filesystem("memory").pipe_file("/killed/drive/frames.zarr/rf/c/0/0", b"half")
+    assert scan("memory://killed").damaged == [("drive", "no manifest, so it is no recording")]
+    recording.save("memory://killed")
+    assert verify_dataset("memory://killed") == {"drive": []}
+
+
+def test_an_unknown_kind_of_storage_is_a_users_error(recording):
+    for action in (recording.save, scan, verify_dataset):
+        with pytest.raises(UserError, match="cannot be opened"):
+            action("nonsense://bucket/data")
 
 
 def test_other_storage_than_the_local_disk(recording):
@@ -70,21 +115,68 @@ def test_other_storage_than_the_local_disk(recording):
         recording.save("memory://bucket/data")
 
 
-@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+NUMBERS = st.sampled_from(["?", "i1", "i2", "<i4", ">i4", "i8", "f2", "<f4", ">f8", "c8"])
+
+
+@settings(max_examples=50, deadline=None)
+@given(values=arrays.arrays(NUMBERS, arrays.array_shapes(min_dims=0, max_dims=4, min_side=0, max_side=5)))
+def test_any_array_of_numbers_comes_back_to_the_bit(tmp_path_factory, values):
+    path = tmp_path_factory.mktemp("any") / "bundle"
+    dims = tuple(f"dim{i}" for i in range(values.ndim))
+    digest = write_bundle(path, {"deep/er/name": Array(values, dims, "m")}, StoredManifest(kind="any"))
+    manifest = read_manifest(path, StoredManifest)
+    read = read_array(path, "deep/er/name", manifest)
+    assert read.shape == values.shape
+    assert read.tobytes() == values.astype(values.dtype.newbyteorder("<")).tobytes()
+    assert verify_bundle(path, StoredManifest) == []
+    swapped = {"deep/er/name": Array(np.array(values, values.dtype.newbyteorder(">"), order="F"), dims, "m")}
+    assert write_bundle(path.with_name("swapped"), swapped, StoredManifest(kind="any")) == digest
+
+
+@settings(max_examples=150, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
 @given(data=st.data())
-def test_no_flipped_bit_goes_unnoticed(recording, tmp_path_factory, data):
+def test_no_altered_byte_of_any_file_goes_unnoticed(recording, tmp_path_factory, data):
     root = tmp_path_factory.mktemp("flip")
     recording.save(root)
     path = data.draw(st.sampled_from(files_of(root)))
     content = bytearray(path.read_bytes())
     position = data.draw(st.integers(0, len(content) - 1))
-    content[position] ^= 1 << data.draw(st.integers(0, 7))
+    match data.draw(st.sampled_from(["alter", "cut", "insert", "append"])):
+        case "alter":
+            content[position] ^= data.draw(st.integers(1, 255))
+        case "cut":
+            del content[position:]
+        case "insert":
+            content.insert(position, data.draw(st.integers(0, 255)))
+        case "append":
+            content += data.draw(st.binary(min_size=1, max_size=9))
     path.write_bytes(content)
-    problems = verify_dataset(root)["drive"]
-    if not problems:  # a flipped bit in metadata that no reader uses is harmless: what is read is what was written
+    assert verify_dataset(root)["drive"]
+    try:
         read = Recording.open(root / "drive")
-        for name, values in recording.arrays.items():
+        for name, values in recording.arrays.items():  # metadata that no reader uses may be altered, values never are
             np.testing.assert_array_equal(read.arrays[name], values)
+    except UserError as error:
+        assert "\n" not in str(error)
+
+
+def test_a_removed_or_added_file_is_noticed(recording, tmp_path):
+    recording.save(tmp_path)
+    stray = tmp_path / "drive/frames.zarr/stray"
+    stray.write_text("x")
+    assert verify_dataset(tmp_path)["drive"] == ["a stored file was altered, added or removed"]
+    stray.unlink()
+    assert verify_dataset(tmp_path)["drive"] == []
+    (tmp_path / "drive/frames.zarr/zarr.json").unlink()
+    assert verify_dataset(tmp_path)["drive"] == ["a stored file was altered, added or removed"]
+
+
+def test_a_recording_without_its_frames_is_damaged(recording, tmp_path):
+    recording.save(tmp_path)
+    shutil.rmtree(tmp_path / "drive/frames.zarr")
+    assert len(verify_dataset(tmp_path)["drive"]) == len(recording.arrays)
+    with pytest.raises(UserError, match="'time' cannot be read"):
+        Recording.open(tmp_path / "drive").arrays["time"]
 
 
 def test_a_deleted_chunk_is_no_row_of_zeros(recording, tmp_path):
@@ -105,6 +197,27 @@ def test_a_cut_manifest_is_listed_with_its_reason(recording, tmp_path, keep):
     assert found.damaged == [("drive", "the manifest is damaged")]
     with pytest.raises(UserError, match="holds no recording"):
         open_dataset(tmp_path)
+
+
+@pytest.mark.parametrize("content", ["[]", "null", '{"schema_version": Infinity}', "[" * 100_000, "{}", "\x00"])
+def test_a_manifest_of_another_shape_is_damaged(recording, tmp_path, content):
+    recording.save(tmp_path)
+    (tmp_path / "drive/manifest.json").write_text(content)
+    assert scan(tmp_path).damaged == [("drive", "the manifest is damaged")]
+
+
+def test_a_directory_in_place_of_the_manifest_is_damage_of_that_episode_only(recording, tmp_path):
+    recording.save(tmp_path)
+    (tmp_path / "other/manifest.json").mkdir(parents=True)
+    found = scan(tmp_path)
+    assert [entry.name for entry in found.episodes] == ["drive"]
+    assert found.damaged == [("other", "the manifest cannot be read (Is a directory)")]
+
+
+def test_another_kind_of_bundle_is_no_recording(tmp_path):
+    write_bundle(tmp_path / "drive", {"t": Array(np.arange(3), ("window",), "1")}, StoredManifest(kind="predictions"))
+    (reason,) = dict(scan(tmp_path).damaged).values()
+    assert reason.startswith("field ")
 
 
 def test_an_altered_manifest_is_noticed(recording, tmp_path):
@@ -147,3 +260,23 @@ def test_the_best_beam_of_an_invalid_sweep_is_none(recording):
 def test_an_array_that_the_contract_does_not_name_is_refused(recording):
     with pytest.raises(ValueError, match="'sonar' is unknown"):
         Recording("x", recording.manifest, {**recording.arrays, "sonar": np.zeros(15)})
+
+
+@pytest.mark.parametrize(
+    ("name", "values"),
+    [
+        ("rf", np.zeros((15, 63), np.float32)),
+        ("gps", np.zeros((14, 2))),
+        ("truth/position_m", np.zeros((15, 2))),
+        ("valid_rf", np.ones((15, 1), bool)),
+    ],
+)
+def test_an_array_that_does_not_fit_the_others_is_refused(recording, name, values):
+    with pytest.raises(ValueError, match=f"'{name}' has shape"):
+        Recording("x", recording.manifest, {**recording.arrays, name: values})
+
+
+def test_arrays_of_paths_have_one_number_of_paths(recording):
+    paths = {"truth/path_delay_s": np.zeros((15, 8)), "truth/path_kind": np.zeros((15, 7), np.int8)}
+    with pytest.raises(ValueError, match=r"path_kind.*path 8"):
+        Recording("x", recording.manifest, {**recording.arrays, **paths})
