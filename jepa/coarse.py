@@ -1,4 +1,4 @@
-"""Coarse estimates that the heads correct: a line through the last positions, and three guesses of the spectrum."""
+"""Coarse estimates of the spectrum that the heads correct."""
 
 import math
 from typing import Any
@@ -9,22 +9,12 @@ from torch import Tensor, nn
 
 from jepa.windows import T_OBS, T_PRED
 
-__all__ = ["CoarseSpectrum", "line_velocity"]
+__all__ = ["CoarseSpectrum"]
 
 LARGEST_MAP = 20_000
 """Frames of a beam map; more are thinned evenly."""
 SOFTENING = 0.01
 """Added to standardised distances before they are inverted to weights."""
-
-
-def line_velocity(position: Float[Tensor, "batch 8 2"], frames: int) -> Float[Tensor, "batch 5 2"]:
-    """p_T + k v, v the slope of the least-squares line through the last `frames` positions; two: p_T - p_{T-1}."""
-    tail = position[:, -frames:]
-    t = torch.arange(frames, device=tail.device, dtype=tail.dtype)
-    t = t - t.mean()
-    velocity = (t[:, None] * tail).sum(1, keepdim=True) / t.square().sum()
-    steps = torch.arange(1, T_PRED + 1, device=tail.device, dtype=tail.dtype)[:, None]
-    return position[:, -1:] + steps * velocity
 
 
 class CoarseSpectrum(nn.Module):

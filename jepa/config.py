@@ -35,79 +35,91 @@ class InputConfig(_Section):
     """How raw modalities become inputs."""
 
     modalities: tuple[str, ...] = ("gps", "rf")
-    normalise: Literal["together", "by-dataset"] = Field("together", description="statistics of all datasets, or each")
-    centre_power: bool = Field(False, description="subtract the mean power [dB] of the observed frames of each window")
-    centre_position: bool = Field(False, description="subtract the last observed position of each window")
+    normalise: Literal["together", "by-dataset"] = Field(
+        default="together", description="statistics of all datasets, or each"
+    )
+    centre_power: bool = Field(
+        default=False, description="subtract the mean power [dB] of the observed frames of each window"
+    )
+    centre_position: bool = Field(default=False, description="subtract the last observed position of each window")
 
 
 class ModelConfig(_Section):
     """The backbone."""
 
-    width: int = Field(128, ge=8, description="embedding width D")
-    encoder_layers: int = Field(4, ge=1)
-    predictor_layers: int = Field(4, ge=1)
-    attention_heads: int = Field(8, ge=1)
-    feed_forward_ratio: int = Field(4, ge=1)
+    width: int = Field(default=128, ge=8, description="embedding width D")
+    encoder_layers: int = Field(default=4, ge=1)
+    predictor_layers: int = Field(default=4, ge=1)
+    attention_heads: int = Field(default=8, ge=1)
+    feed_forward_ratio: int = Field(default=4, ge=1)
 
 
 class MaskConfig(_Section):
     """Which tokens are hidden; the kind is drawn per batch, so that shapes are static."""
 
     kinds: dict[str, float] = Field(default={"temporal-block": 1.0}, description="kind of mask: its share of batches")
-    ratio: float = Field(0.5, gt=0, lt=1, description="share r of the frames that a block or random mask hides")
+    ratio: float = Field(default=0.5, gt=0, lt=1, description="share r of the frames that a block or random mask hides")
 
 
 class ObjectiveConfig(_Section):
     """The loss of pretraining."""
 
-    target: Literal["ema", "online"] = Field("ema", description="online: no EMA and no stop-gradient; it collapses")
+    target: Literal["ema", "online"] = Field(
+        default="ema", description="online: no EMA and no stop-gradient; it collapses"
+    )
     normalise_targets: bool = True
-    target_layers: int = Field(1, ge=1, description="top layers of the target encoder that are averaged")
-    smooth_l1_beta: float = Field(1.0, gt=0)
-    ema_start: float = Field(0.996, ge=0, le=1)
-    ema_end: float = Field(1.0, ge=0, le=1)
-    variance_weight: float = Field(0.0, ge=0, description="VICReg variance of the context tokens, hinge at 1")
-    covariance_weight: float = Field(0.0, ge=0, description="VICReg covariance: off-diagonal squares / D")
+    target_layers: int = Field(default=1, ge=1, description="top layers of the target encoder that are averaged")
+    smooth_l1_beta: float = Field(default=1.0, gt=0)
+    ema_start: float = Field(default=0.996, ge=0, le=1)
+    ema_end: float = Field(default=1.0, ge=0, le=1)
+    variance_weight: float = Field(default=0.0, ge=0, description="VICReg variance of the context tokens, hinge at 1")
+    covariance_weight: float = Field(default=0.0, ge=0, description="VICReg covariance: off-diagonal squares / D")
     input_noise: dict[str, float] = Field(default={}, description="modality: standard deviation, standardised units")
 
 
 class HeadConfig(_Section):
     """The three heads on the frozen backbone."""
 
-    epochs: int = Field(30, ge=1)
-    learning_rate: float = Field(1e-3, gt=0)
-    weight_decay: float = Field(1e-4, ge=0)
-    batch_size: int = Field(64, ge=1)
-    select_on_validation: bool = Field(False, description="keep the epoch with the lowest validation loss")
+    epochs: int = Field(default=30, ge=1)
+    learning_rate: float = Field(default=1e-3, gt=0)
+    weight_decay: float = Field(default=1e-4, ge=0)
+    batch_size: int = Field(default=64, ge=1)
+    select_on_validation: bool = Field(default=False, description="keep the epoch with the lowest validation loss")
     backbone: Literal["pretrained", "random", "zeroed"] = "pretrained"
-    missing: tuple[str, ...] = Field((), description="modalities whose history is absent")
+    missing: tuple[str, ...] = Field(default=(), description="modalities whose history is absent")
     readout: Literal["target", "pooled", "attentive"] = Field(
-        "target",
+        default="target",
         description="target: predicted tokens of the head's modality; pooled: of all, and the last context tokens; "
         "attentive: learned queries over all predicted and context tokens",
     )
-    skip: int = Field(0, ge=0, description="width of a GRU over the raw history that starts the heads' GRUs; 0: none")
-    velocity_frames: int = Field(2, ge=2, le=8, description="positions in the line that gives the coarse velocity")
+    skip: int = Field(
+        default=0, ge=0, description="width of a GRU over the raw history that starts the heads' GRUs; 0: none"
+    )
+    velocity_frames: int = Field(
+        default=2, ge=2, le=8, description="positions in the line that gives the coarse velocity"
+    )
     coarse_beam: Literal["none", "last", "shifted", "map"] = Field(
-        "none",
+        default="none",
         description="spectrum added to the logits: last, last shifted with the azimuth, k-NN map at the position",
     )
     coarse_spectrum: Literal["last", "shifted", "map"] = "last"
-    map_neighbours: int = Field(10, ge=1)
-    soft_label_db: float | None = Field(None, gt=0, description="labels softmax(RSRP_dB / tau); none: the best beam")
+    map_neighbours: int = Field(default=10, ge=1)
+    soft_label_db: float | None = Field(
+        default=None, gt=0, description="labels softmax(RSRP_dB / tau); none: the best beam"
+    )
 
 
 class PretrainConfig(_Section):
     """A pretraining run, and the heads that are trained on it."""
 
     preset: str = "paper"
-    epochs: int = Field(100, ge=1)
-    batch_size: int = Field(64, ge=2)
-    learning_rate: float = Field(3e-4, gt=0)
-    weight_decay: float = Field(0.05, ge=0)
-    warmup_share: float = Field(0.05, ge=0, lt=1)
-    clip: float = Field(1.0, gt=0)
-    seed: int = Field(0, ge=0)
+    epochs: int = Field(default=100, ge=1)
+    batch_size: int = Field(default=64, ge=2)
+    learning_rate: float = Field(default=3e-4, gt=0)
+    weight_decay: float = Field(default=0.05, ge=0)
+    warmup_share: float = Field(default=0.05, ge=0, lt=1)
+    clip: float = Field(default=1.0, gt=0)
+    seed: int = Field(default=0, ge=0)
     inputs: InputConfig = InputConfig()
     model: ModelConfig = ModelConfig()
     mask: MaskConfig = MaskConfig()

@@ -11,7 +11,8 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 from torch.nn import functional
 
-from jepa.coarse import CoarseSpectrum, line_velocity
+from jepa.baselines.extrapolation import least_squares_velocity
+from jepa.coarse import CoarseSpectrum
 from jepa.config import HeadConfig
 from jepa.model import Latents
 from jepa.tokenizers import TOKENIZERS, Layout
@@ -203,7 +204,7 @@ class Heads(nn.Module):
         read = {task: readout(latents) for task, readout in self.readouts.items()}
         raw = self._raw(history)
         position, power = self._history(history, "gps"), self._history(history, "rf")
-        coarse = None if position is None else line_velocity(position, self.config.velocity_frames)
+        coarse = None if position is None else least_squares_velocity(position, self.config.velocity_frames)
         trajectory = self.localization(read["localization"], coarse, raw)
         guide = trajectory.detach()
 

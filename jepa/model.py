@@ -164,7 +164,8 @@ class JepaModel(nn.Module):
     @torch.no_grad()
     def update_target(self, momentum: float) -> None:
         """theta_target <- m theta_target + (1 - m) theta; buffers are copied."""
-        target, source = list(self.target.parameters()), list(self.context.parameters())
+        target: list[Tensor] = [*self.target.parameters()]
+        source: list[Tensor] = [*self.context.parameters()]
         torch._foreach_lerp_(target, source, 1 - momentum)
         for kept, new in zip(self.target.buffers(), self.context.buffers(), strict=True):
             kept.copy_(new)

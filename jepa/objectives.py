@@ -3,7 +3,9 @@
 Shape suffixes: B batch, N tokens of a window, V visible tokens, D width.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from jaxtyping import Bool, Float
@@ -15,7 +17,7 @@ from jepa.metrics import rankme
 from jepa.model import JepaModel
 from jepa.tokenizers import Layout
 
-__all__ = ["CollapseWatch", "Health", "ema_momentum", "health_of", "pretraining_loss", "variance_covariance"]
+__all__ = ["Health", "collapse_name", "ema_momentum", "health_of", "pretraining_loss", "variance_covariance"]
 
 COLLAPSED_VARIANCE = 0.01
 """Variance of the targets over windows, per token position, below which they say nothing; a healthy one is near 1."""
@@ -144,23 +146,17 @@ def health_of(model: JepaModel, inputs: dict[str, Tensor], config: ObjectiveConf
     )
 
 
-class CollapseWatch:
-    """Names a collapse: `constant targets (modality)` or `sudden loss drop with falling rank`."""
+def collapse_name(loss: float, health: Health, previous: Mapping[str, Any] | None) -> str | None:
+    """The collapse that an epoch shows, or None: `constant targets (modality)` or `sudden loss drop with falling rank`.
 
-    def __init__(self) -> None:
-        self._loss: float | None = None
-        self._rank: float | None = None
-
-    def name(self, loss: float, health: Health) -> str | None:
-        """The collapse that an epoch shows, or None."""
-        flat = [name for name, value in health.target_variance.items() if value < COLLAPSED_VARIANCE]
-        dropped = (
-            self._loss is not None
-            and self._rank is not None
-            and loss < LOSS_DROP * self._loss
-            and health.rankme < RANK_DROP * self._rank
-        )
-        self._loss, self._rank = loss, health.rankme
-        if flat:
-            return f"constant targets ({', '.join(flat)})"
-        return "sudden loss drop with falling rank" if dropped else None
+    Args:
+        loss: mean prediction loss of the epoch.
+        previous: the record of the epoch before in the log.
+    """
+    flat = [name for name, value in health.target_variance.items() if value < COLLAPSED_VARIANCE]
+    if flat:
+        return f"constant targets ({', '.join(flat)})"
+    if previous is None:
+        return None
+    fell = loss < LOSS_DROP * previous.get("prediction", previous["loss"])
+    return "sudden loss drop with falling rank" if fell and health.rankme < RANK_DROP * previous["rankme"] else None
