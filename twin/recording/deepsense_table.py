@@ -8,6 +8,7 @@ import io
 import re
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
+from typing import Any
 
 import numpy as np
 from jaxtyping import Float, Int
@@ -103,9 +104,8 @@ class DeepSenseTable:
                         "sort the table by seq_index and sample",
                     )
             elif order is not None:
-                step = order[i] - order[i - 1]
-                passes_midnight = not numbered and step < -_DAY_S / 2
-                if step <= 0 and not passes_midnight:
+                step = order[i] - order[i - 1] if numbered else _clock_step_s(order[i] - order[i - 1])
+                if step <= 0:
                     sample = order[i] if numbered else f"of time {self.rows[i][self.columns['time']]}"
                     fault = "repeated" if step == 0 else "out of order"
                     raise UserError(
@@ -142,8 +142,7 @@ class DeepSenseTable:
         clock, fault = self._time_of_day_s()
         if clock is None:
             return None, fault
-        step = np.diff(clock, prepend=clock[0])
-        step[step < -_DAY_S / 2] += _DAY_S  # midnight
+        step = _clock_step_s(np.diff(clock, prepend=clock[0]))
         step[sequence_starts] = 0.0
         inside = np.ones(len(step), bool)
         inside[sequence_starts] = False
@@ -171,6 +170,11 @@ class DeepSenseTable:
             part = float(f"0.{fraction}") if decimal else int(fraction) * (1e-3 if largest < 1000 else 1e-6)
             seconds[i] = int(match[1]) * 3600 + int(match[3]) * 60 + int(match[4]) + part
         return seconds, ""
+
+
+def _clock_step_s(difference_s: Any) -> Any:
+    """The step between two times of day [s], the shorter way round the clock: midnight may lie between."""
+    return (difference_s + _DAY_S / 2) % _DAY_S - _DAY_S / 2
 
 
 def whole_number(text: str) -> int | None:
