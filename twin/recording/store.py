@@ -177,7 +177,7 @@ def new_directory(path: str | Path) -> Iterator[str]:
             yield str(path)
         return
     target = Path(path).absolute()
-    if target.exists() or target.is_symlink():
+    if _is_taken(target):
         raise UserError("exists already", path, "choose another output or remove it")
     draft_path = target.parent / f".{target.name[:64]}.{uuid.uuid4().hex[:8]}.partial"
     new_parents = [parent for parent in target.parents if not parent.exists()]
@@ -201,6 +201,16 @@ def new_directory(path: str | Path) -> Iterator[str]:
                 raise
             raise UserError("was made by another writer meanwhile", path, "choose another output") from None
     _sync_directory(target.parent)
+
+
+def _is_taken(path: Path) -> bool:
+    try:
+        path.lstat()
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+    except OSError as error:
+        raise UserError(f"cannot be made ({error.strerror})", path, "choose another output") from None
+    return True
 
 
 @contextlib.contextmanager

@@ -93,6 +93,17 @@ def test_a_file_in_the_way_is_a_users_error(recording, tmp_path):
         recording.save(tmp_path / "file")
 
 
+def test_a_name_that_no_file_system_takes_is_a_users_error(recording, tmp_path):
+    with pytest.raises(UserError, match="cannot be made"):
+        recording.save(tmp_path / ("a" * 300))
+
+
+def test_a_link_to_nowhere_is_not_overwritten(recording, tmp_path):
+    (tmp_path / "drive").symlink_to(tmp_path / "nowhere")
+    with pytest.raises(UserError, match="exists already"):
+        recording.save(tmp_path)
+
+
 def test_what_a_killed_writer_left_on_other_storage_is_replaced(recording):
     fsspec.filesystem("memory").pipe_file("/killed/drive/frames.zarr/rf/c/0/0", b"half")
     assert scan("memory://killed").damaged == [("drive", "no manifest, so it is no recording")]
