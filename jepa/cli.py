@@ -123,9 +123,7 @@ def baseline_command(
 def predict_command(
     run: Annotated[Path, typer.Argument(help="Directory of a run with heads.")],
     data: Data,
-    parts: Annotated[
-        list[str] | None, typer.Option("--split", help="Part to predict: val and test. Repeatable.")
-    ] = None,
+    parts: Annotated[list[str] | None, typer.Option("--split", help="val, test or train. Repeatable.")] = None,
     device: Device = "auto",
     as_json: AsJson = False,
 ) -> None:

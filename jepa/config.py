@@ -218,8 +218,10 @@ def _number(text: str) -> float | str:
 
 
 def save_config(config: PretrainConfig, path: Path) -> None:
-    """Write the configuration in full as YAML."""
-    path.write_text(yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False))
+    """Write the configuration in full as YAML, whole or not at all."""
+    draft = path.with_name(f".{path.name}.partial")
+    draft.write_text(yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False))
+    draft.replace(path)
 
 
 def load_config(path: Path) -> PretrainConfig:

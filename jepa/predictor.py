@@ -24,11 +24,20 @@ from jepa.training import Plan, fit
 from jepa.windows import T_OBS, T_PRED, Windows
 from twin.errors import UserError
 
-__all__ = ["JepaPredictor", "heads_directory", "latents_of", "load_heads", "save_heads", "train_heads"]
+__all__ = [
+    "JepaPredictor",
+    "heads_are_whole",
+    "heads_directory",
+    "latents_of",
+    "load_heads",
+    "save_heads",
+    "train_heads",
+]
 
 CHUNK = 1024
 """Windows that go through the backbone at once."""
 PARTS = ("localization", "beam", "rssi", "estimate")
+"""Directories of trained heads, in the order in which they are written."""
 
 
 def latents_of(model: JepaModel, inputs: Mapping[str, Tensor], config: HeadConfig) -> Latents:
@@ -108,7 +117,8 @@ def train_heads(
             data.episode,
             origin,
         )
-    judged = _HeadData.of(model, store, val, normalisers, config) if len(val) else None
+    selected = options.select_on_validation and len(val) > 0
+    judged = _HeadData.of(model, store, val, normalisers, config) if selected else None
 
     def loss_on(data: _HeadData, rows: Tensor, own: bool) -> tuple[Tensor, dict[str, float]]:
         history = {name: values[rows] for name, values in data.history.items()}
@@ -132,7 +142,6 @@ def train_heads(
         batch_size=options.batch_size,
         seed=config.seed,
     )
-    selected = options.select_on_validation and judged is not None
     fit(
         heads,
         loss,
@@ -154,6 +163,11 @@ def heads_directory(run: Path, config: HeadConfig) -> Path:
     if config.missing:
         parts.append("without-" + "-".join(sorted(config.missing)))
     return run / "-".join(parts)
+
+
+def heads_are_whole(directory: Path) -> bool:
+    """Whether the heads in a directory were written to the end."""
+    return (directory / PARTS[-1]).is_dir()
 
 
 def save_heads(heads: Heads, run: Path) -> None:

@@ -18,7 +18,7 @@ from jepa.training import Plan, fit
 from jepa.windows import T_OBS
 from twin.errors import UserError
 
-__all__ = ["load_backbone", "new_model", "pretrain"]
+__all__ = ["check_config", "load_backbone", "new_model", "pretrain"]
 
 PROBE_WINDOWS = 512
 """Windows on which rank and variance are measured after every epoch."""
@@ -28,6 +28,23 @@ def new_model(config: PretrainConfig, device: torch.device | str = "cpu") -> Jep
     """A model with random weights drawn from the seed."""
     torch.manual_seed(config.seed)
     return JepaModel(config.inputs.modalities, config.model).to(device)
+
+
+def check_config(config: PretrainConfig) -> None:
+    """Refuse a configuration that no model can be made of, before anything is written.
+
+    Raises:
+        UserError: what is wrong.
+    """
+    layout = new_model(config).layout
+    unknown = set(config.objective.input_noise) - set(layout.modalities)
+    if unknown:
+        raise UserError(
+            f"no modality {sorted(unknown)[0]!r}",
+            "objective.input_noise",
+            f"choose from {', '.join(layout.modalities)}",
+        )
+    draw_mask(layout, 1, config.mask.kinds, config.mask.ratio, torch.Generator())
 
 
 def pretrain(
@@ -48,7 +65,6 @@ def pretrain(
     """
     model = new_model(config, device)
     objective, layout = config.objective, model.layout
-    draw_mask(layout, 1, config.mask.kinds, config.mask.ratio, torch.Generator())
     watched = probe if probe is not None and len(probe) else windows
     chosen = torch.linspace(0, max(0, len(watched) - 1), min(PROBE_WINDOWS, len(watched))).long()
     history: list[dict[str, Any]] = []

@@ -15,8 +15,8 @@ from jepa.evaluate import evaluate
 from jepa.frames import FrameStore
 from jepa.inputs import Normalisers, WindowInputs
 from jepa.predict import Output, load_predictions, save_predictions
-from jepa.predictor import JepaPredictor, heads_directory, load_heads, save_heads, train_heads
-from jepa.pretraining import load_backbone, pretrain
+from jepa.predictor import JepaPredictor, heads_are_whole, heads_directory, load_heads, save_heads, train_heads
+from jepa.pretraining import check_config, load_backbone, pretrain
 from jepa.runs import RunDescription, check_not_trained_on, create_run, open_run, write_description
 from jepa.samples import Samples
 from jepa.splits import PARTS, Split, make_split
@@ -72,15 +72,16 @@ def pretrain_run(
         UserError: the data, the configuration or the directory do not allow it.
     """
     place = pick_device(device)
+    check_config(config)
     store = FrameStore.load(data, place)
     parts = make_split(store, split, fold, config.seed)
     if resume and (out / "config.yaml").exists():
         _same_config(load_config(out / "config.yaml"), config, out)
     create_run(out, RunDescription.of("model", "jepa", store, parts, seed=config.seed), resume)
     normalisers = Normalisers.fit(store, parts.parts["train"], config.inputs.normalise)
-    save_config(config, out / "config.yaml")
     parts.save(out / "split.json")
     normalisers.save(out / "stats.json")
+    save_config(config, out / "config.yaml")
     frames = normalisers.frames(store)
     pretrain(
         WindowInputs(frames, parts.parts["train"].index),
@@ -127,6 +128,8 @@ def heads_run(
     if directory.exists():
         if replace:
             shutil.rmtree(directory)
+        elif resume and heads_are_whole(directory):
+            return
         elif not resume:
             raise UserError("the heads are trained already", directory, "use --replace, or --resume to go on")
     store = FrameStore.load(data, place)
