@@ -1,0 +1,318 @@
+"""The simulator: an episode of a scenario, frame by frame or as a recording, and datasets of many."""
+
+import math
+from collections.abc import Callable, Sequence
+from concurrent.futures import Executor, ProcessPoolExecutor, as_completed
+from dataclasses import dataclass
+from functools import cached_property
+from importlib.metadata import version
+from multiprocessing import get_context
+from pathlib import Path
+
+import numba
+import numpy as np
+
+from twin.errors import UserError
+from twin.geometry.scene import build_scene
+from twin.propagation.paths import Paths
+from twin.propagation.trace import SPEED_OF_LIGHT, trace
+from twin.radio import codebook as beams
+from twin.radio.array import direction_sine
+from twin.radio.sweep import beam_power, best_beam, measure_sweep
+from twin.recording import BaseStation, CodebookWeights, Recording, RecordingManifest
+from twin.scenario import VEHICLE_CLASSES, Template, load_scenario
+from twin.sensors.gps import GpsSensor
+from twin.traffic.simulate import TrafficTrace, simulate_traffic
+
+__all__ = ["MODALITIES", "Frame", "Simulator", "generate_dataset"]
+
+MODALITIES = ("rf", "gps")
+BACKEND = "numba"
+STREAM_NOISE, STREAM_GPS, STREAM_ARRAY = 3, 4, 5
+
+
+@dataclass(frozen=True)
+class Frame:
+    """One frame of an episode: the measured sweep [W], the GPS fix [deg] and the paths behind them."""
+
+    time_s: float
+    sweep_w: np.ndarray
+    gps_deg: np.ndarray
+    paths: Paths
+
+
+class Simulator:
+    """An episode of a scenario. `step` gives the next frame, `run` a recording; both see the same world.
+
+    Randomness is keyed by (seed, episode, stream, frame): a frame does not depend on what was simulated before it.
+
+    Raises:
+        UserError: the scenario is wrong.
+    """
+
+    def __init__(self, scenario: str | Path | Template, seed: int = 0, episode: int = 0) -> None:
+        template = scenario if isinstance(scenario, Template) else load_scenario(scenario)
+        self.seed, self.episode = seed, episode
+        self.scenario, self.drawn = template.draw(seed, episode)
+        self.scene = build_scene(self.scenario)
+        self._next = 0
+
+    @cached_property
+    def bs_m(self) -> np.ndarray:
+        """Position of the array: the origin of the local frame lies on the ground under it."""
+        return np.array([0.0, 0.0, self.scenario.site.bs_height_m])
+
+    @cached_property
+    def codebook(self) -> np.ndarray:
+        """Beam weights (64, elements), phase errors included."""
+        radio = self.scenario.radio
+        if radio.codebook.kind == "measured":
+            weights = beams.measured(str(radio.codebook.file), elements=radio.elements)
+        else:
+            make = {"uniform_angle": beams.uniform_angle, "uniform_sine": beams.uniform_sine}[radio.codebook.kind]
+            weights = make(elements=radio.elements, field_of_view_rad=math.radians(radio.codebook.field_of_view_deg))
+        errors = self._rng(STREAM_ARRAY).normal(0, math.radians(radio.codebook.phase_error_deg), radio.elements)
+        weights = beams.with_phase_errors(weights, errors)
+        return beams.reversed_order(weights) if radio.codebook.reversed else weights
+
+    @cached_property
+    def noise_w(self) -> float:
+        """sigma^2 of the receiver [W]."""
+        radio = self.scenario.radio
+        if radio.floor_share is None:
+            return float(10 ** (radio.noise_dbm / 10 - 3))
+        lane_m = self.scenario.site.street_distance_m + self.scenario.lanes[self.scenario.ue.lane][0]
+        nearest_m = math.hypot(lane_m, self.scenario.site.bs_height_m - self._antenna_height_m)
+        friis = (SPEED_OF_LIGHT / radio.carrier_hz / (4 * math.pi * nearest_m)) ** 2
+        return radio.floor_share * self.tx_power_w * radio.elements * friis
+
+    @property
+    def tx_power_w(self) -> float:
+        """Transmitted power [W]."""
+        return float(10 ** (self.scenario.radio.tx_power_dbm / 10 - 3))
+
+    @property
+    def _antenna_height_m(self) -> float:
+        return VEHICLE_CLASSES[self.scenario.ue.vehicle_class][2] + self.scenario.ue.antenna_above_roof_m
+
+    @cached_property
+    def traffic(self) -> TrafficTrace:
+        """The vehicles of the whole episode."""
+        return simulate_traffic(self.scenario, self.scenario.frames, self.seed, self.episode)
+
+    @property
+    def frames(self) -> int:
+        """Frames of the episode."""
+        return int(self.traffic.frames)
+
+    def _rng(self, stream: int, *key: int) -> np.random.Generator:
+        return np.random.default_rng([self.seed, self.episode, stream, *key])
+
+    @cached_property
+    def ue_m(self) -> np.ndarray:
+        """Position of the UE's antenna (frame, 3)."""
+        position = self.traffic.box[:, 0, :3].copy()
+        position[:, 2] = self._antenna_height_m
+        return position
+
+    @cached_property
+    def ue_mps(self) -> np.ndarray:
+        """Velocity of the UE (frame, 3)."""
+        return np.pad(self.traffic.velocity_mps[:, 0], ((0, 0), (0, 1)))
+
+    @cached_property
+    def gps_deg(self) -> np.ndarray:
+        """What the UE's receiver reports (frame, 2)."""
+        gps, site = self.scenario.gps, self.scenario.site
+        sensor = GpsSensor(
+            np.array([site.latitude_deg, site.longitude_deg]),
+            1 / self.scenario.frame_rate_hz,
+            gps.sigma_m,
+            gps.tau_s,
+            gps.white_m,
+        )
+        return np.stack([sensor.measure(p[:2], self._rng(STREAM_GPS, k)) for k, p in enumerate(self.ue_m)])
+
+    def paths(self, start: int = 0, stop: int | None = None) -> Paths:
+        """The paths of some frames."""
+        part = slice(start, self.frames if stop is None else stop)
+        return trace(
+            self.scene,
+            self.bs_m,
+            self.ue_m[part],
+            self.ue_mps[part],
+            self.traffic.box[part],
+            self.traffic.velocity_mps[part],
+            self.scenario.radio.carrier_hz,
+        )
+
+    def rsrp_w(self, paths: Paths) -> np.ndarray:
+        """Noise-free power of every beam [W]."""
+        sine = direction_sine(paths.aod_rad[..., 0], paths.aod_rad[..., 1], self.scenario.boresight_rad)
+        return beam_power(paths.gain, np.nan_to_num(sine), self.codebook, self.tx_power_w)
+
+    def sweep_w(self, rsrp_w: np.ndarray, start: int = 0) -> np.ndarray:
+        """Measured power of every beam [W], noise averaged over the symbols."""
+        symbols = self.scenario.radio.symbols
+        return np.stack(
+            [
+                measure_sweep(row, self.noise_w, symbols, self._rng(STREAM_NOISE, start + k))
+                for k, row in enumerate(rsrp_w)
+            ]
+        )
+
+    def step(self) -> Frame:
+        """The next frame.
+
+        Raises:
+            StopIteration: the UE has left the street.
+        """
+        k = self._next
+        if k >= self.frames:
+            raise StopIteration
+        self._next += 1
+        paths = self.paths(k, k + 1)
+        return Frame(k / self.scenario.frame_rate_hz, self.sweep_w(self.rsrp_w(paths), k)[0], self.gps_deg[k], paths)
+
+    def run(self, frames: int | None = None, modalities: Sequence[str] = MODALITIES) -> Recording:
+        """A recording of the first `frames` frames (all by default)."""
+        count = min(self.frames, frames or self.frames)
+        paths = self.paths(0, count)
+        power = self.rsrp_w(paths)
+        traffic = self.traffic
+        arrays = {
+            "time": np.arange(count) / self.scenario.frame_rate_hz,
+            "rf": self.sweep_w(power) if "rf" in modalities else np.full((count, 64), np.nan),
+            "gps": self.gps_deg[:count] if "gps" in modalities else np.full((count, 2), np.nan),
+            "valid_rf": np.full(count, "rf" in modalities),
+            "valid_gps": np.full(count, "gps" in modalities),
+            "truth/position_m": self.ue_m[:count],
+            "truth/velocity_mps": self.ue_mps[:count],
+            "truth/heading_rad": traffic.box[:count, 0, 6],
+            "truth/line_of_sight": paths.line_of_sight,
+            "truth/blocked": ~paths.line_of_sight,
+            "truth/best_beam": best_beam(power),
+            "truth/path_gain": np.stack([paths.gain.real, paths.gain.imag], -1),
+            "truth/path_delay_s": paths.delay_s,
+            "truth/path_aod_rad": paths.aod_rad,
+            "truth/path_aoa_rad": paths.aoa_rad,
+            "truth/path_doppler_hz": paths.doppler_hz,
+            "truth/path_kind": paths.kind,
+            "truth/path_vertices_m": paths.vertices_m,
+            "truth/actor_id": traffic.actor_id[:count],
+            "truth/actor_class": traffic.actor_class[:count],
+            "truth/actor_box": traffic.box[:count],
+        }
+        return Recording(f"episode-{self.episode:05d}", self._manifest(), arrays)
+
+    def _manifest(self) -> RecordingManifest:
+        site = self.scenario.site
+        return RecordingManifest(
+            source="twin",
+            scenario=self.scenario.model_dump(mode="json"),
+            bs=BaseStation(
+                latitude_deg=site.latitude_deg,
+                longitude_deg=site.longitude_deg,
+                height_m=site.bs_height_m,
+                boresight_rad=self.scenario.boresight_rad,
+            ),
+            codebook=CodebookWeights.of(self.codebook),
+            seed=self.seed,
+            episode=self.episode,
+            drawn=self.drawn,
+            backend=BACKEND,
+            generator_version=version("jepa-msac-twin"),
+            frame_rate_hz=self.scenario.frame_rate_hz,
+            time_source="nominal",
+            power_unit="W",
+        )
+
+
+def _one_episode(
+    template: Template, seed: int, episode: int, frames: int | None, modalities: Sequence[str], out: str
+) -> int:
+    """Simulate and save one episode; the number of its frames."""
+    recording = Simulator(template, seed, episode).run(frames, modalities)
+    recording.save(out)
+    return recording.frames
+
+
+def _single_thread() -> None:
+    numba.set_num_threads(1)
+
+
+def generate_dataset(
+    scenario: str | Path,
+    out: str | Path,
+    *,
+    episodes: int,
+    frames: int | None = None,
+    seed: int = 0,
+    modalities: Sequence[str] = MODALITIES,
+    workers: int = 1,
+    executor: Executor | None = None,
+    progress: Callable[[int, int], None] | None = None,
+) -> int:
+    """Write `episodes` recordings below `out`; the number of frames. Results do not depend on workers or order.
+
+    Episodes that `out` holds already are kept when they were made from the same scenario and seed.
+
+    Raises:
+        UserError: a wrong scenario or option, or `out` holds something else.
+    """
+    template = load_scenario(scenario)
+    _check_request(out, template, episodes, frames, seed, modalities, workers)
+    missing = [n for n in range(episodes) if not Path(out, f"episode-{n:05d}").exists()]
+    if progress:
+        progress(episodes - len(missing), episodes)
+    total, done = 0, episodes - len(missing)
+    jobs = [(template, seed, n, frames, tuple(modalities), str(out)) for n in missing]
+    if executor is None and workers == 1:
+        for job in jobs:
+            total, done = total + _one_episode(*job), done + 1
+            if progress:
+                progress(done, episodes)
+        return total
+    pool = executor or ProcessPoolExecutor(workers, get_context("spawn"), initializer=_single_thread)
+    try:
+        for future in as_completed([pool.submit(_one_episode, *job) for job in jobs]):
+            total, done = total + future.result(), done + 1
+            if progress:
+                progress(done, episodes)
+    finally:
+        if executor is None:
+            pool.shutdown(cancel_futures=True)
+    return total
+
+
+def _check_request(
+    out: str | Path,
+    template: Template,
+    episodes: int,
+    frames: int | None,
+    seed: int,
+    modalities: Sequence[str],
+    workers: int,
+) -> None:
+    for option, value, least in (("--episodes", episodes, 1), ("--seed", seed, 0), ("--workers", workers, 1)):
+        if value < least:
+            raise UserError(f"{value} is too small", option, f"give at least {least}")
+    if frames is not None and frames < 1:
+        raise UserError(f"{frames} is too small", "--frames", "give at least 1")
+    unknown = sorted(set(modalities) - set(MODALITIES))
+    if unknown or not modalities:
+        raise UserError(
+            f"cannot make {', '.join(unknown) or 'nothing'}", "--modalities", f"choose from {', '.join(MODALITIES)}"
+        )
+    if not Path(out).exists():
+        return
+    if not Path(out).is_dir():
+        raise UserError("exists and is no directory", out, "choose another output")
+    for path in sorted(Path(out).iterdir()):
+        if path.name.startswith("."):
+            continue
+        manifest = Recording.open(path).manifest
+        number = manifest.episode if manifest.episode is not None else -1
+        same = manifest.seed == seed and path.name == f"episode-{number:05d}"
+        if not same or manifest.scenario != template.draw(seed, number)[0].model_dump(mode="json"):
+            raise UserError(f"holds {path.name} of another scenario or seed", out, "choose another output")
