@@ -58,7 +58,7 @@ def measured(
     """Weights from an .npz file: `weights` (beams, elements), or patterns from which they are solved.
 
     Patterns are `pattern` (beams, angles) complex, the response f_i^T a(phi) of each beam, over `azimuth_rad` (angles,)
-    from broadside; the weights are their least-squares solution. Rows are scaled to unit norm and keep the file's order.
+    from broadside; the weights are their least-squares solution. Rows get unit norm and keep the file's order.
 
     Raises:
         UserError: the file is missing or holds neither, has the wrong shape, or patterns that no such array can make.

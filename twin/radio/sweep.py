@@ -19,7 +19,7 @@ def channel(
     elements: int,
     spacing_wavelengths: float = DEFAULT_SPACING_WAVELENGTHS,
 ) -> Complex[np.ndarray, "*batch element"]:
-    """Narrowband geometric channel h = sqrt(N) sum_l alpha_l a(u_l) [1], complex128; the readable form of the kernel."""
+    """Narrowband geometric channel h = sqrt(N) sum_l alpha_l a(u_l) [1]: the readable form of the kernel."""
     response = ula_response(sine, elements, spacing_wavelengths)
     return np.sqrt(elements) * (np.asarray(gain)[..., None] * response).sum(axis=-2)
 
