@@ -330,25 +330,18 @@ def _check_world(scenario: Scenario, where: object) -> None:
             where,
             f"give more than half its width, {scenario.half_width_m:g} m",
         )
+    _check_parked(scenario, where)
     for number, building in enumerate(scenario.buildings):
         if not building.present:
             continue
-        near = abs(building.across_m) - building.depth_m / 2
-        if (
-            near < scenario.half_width_m
-            and abs(building.along_m) - building.length_m / 2 < scenario.street.length_m / 2
-        ):
-            raise UserError(
-                f"buildings.{number} stands on the carriageway",
-                where,
-                f"keep {scenario.half_width_m:g} m from its middle",
-            )
-        inside = abs(building.along_m) < building.length_m / 2
-        if (
-            inside
-            and abs(bs_across - building.across_m) < building.depth_m / 2
-            and (scenario.site.bs_height_m < building.height_m)
-        ):
+        beside = abs(building.across_m) - building.depth_m / 2 >= scenario.half_width_m
+        before = abs(building.along_m) - building.length_m / 2 >= scenario.street.length_m / 2
+        if not beside and not before:
+            remedy = f"keep {scenario.half_width_m:g} m from its middle"
+            raise UserError(f"buildings.{number} stands on the carriageway", where, remedy)
+        under = abs(building.along_m) < building.length_m / 2
+        under = under and abs(bs_across - building.across_m) < building.depth_m / 2
+        if under and scenario.site.bs_height_m < building.height_m:
             raise UserError(f"the base station stands inside buildings.{number}", where, "move one of them")
 
 

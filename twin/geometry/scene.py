@@ -77,10 +77,10 @@ def _triangles(scenario: Scenario, mesh: Mesh) -> Float[np.ndarray, "triangle 3 
     if not Path(mesh.file).is_file():
         raise UserError("no such mesh", mesh.file, "name a file that trimesh reads (.ply, .obj, .stl, .glb)")
     try:
-        shape = trimesh.load(mesh.file, force="mesh")
+        shape = trimesh.load_mesh(mesh.file)
     except Exception as error:  # trimesh's readers raise anything on damaged files
         raise UserError(f"cannot be read as a mesh ({type(error).__name__})", mesh.file, "give another file") from None
-    triangles: np.ndarray = np.asarray(shape.triangles, float) * mesh.scale
+    triangles = np.asarray(shape.triangles, np.float64) * mesh.scale
     if triangles.size == 0 or not np.isfinite(triangles).all():
         raise UserError("holds no triangles", mesh.file, "give a mesh with faces")
     angle = scenario.street_heading_rad + math.radians(mesh.heading_deg)

@@ -29,18 +29,23 @@ def follow_lanes(
 
     Frame 0 is at `start_s` after the traffic began.
     """
-    return _follow(  # type: ignore[no-any-return]
+    headway_s, gap_m, acceleration_mps2, deceleration_mps2 = idm
+    found: tuple[np.ndarray, np.ndarray] = _follow(
         lane.astype(np.int64),
         arrival_s.astype(np.float64),
         length_m.astype(np.float64),
         desired_mps.astype(np.float64),
-        *(float(value) for value in idm),
+        float(headway_s),
+        float(gap_m),
+        float(acceleration_mps2),
+        float(deceleration_mps2),
         float(street_m),
         float(start_s),
         float(interval_s),
         int(frames),
         float(substep_s),
     )
+    return found
 
 
 @numba.njit(cache=True, error_model="numpy")
