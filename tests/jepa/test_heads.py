@@ -1,0 +1,155 @@
+"""The heads: parameter counts, coarse estimates, the cascade, what they may see."""
+
+import pytest
+import torch
+
+from jepa.coarse import CoarseSpectrum
+from jepa.config import HeadConfig, ModelConfig
+from jepa.heads import BeamHead, Heads, LocalizationHead, RssiHead
+from jepa.model import JepaModel, parameter_count
+from jepa.windows import T_OBS, T_PRED
+
+COUNTS = {
+    64: (462_980, 1_759_552, 1_826_688),
+    128: (495_748, 1_792_320, 1_892_224),
+    256: (561_284, 1_857_856, 2_023_296),
+    512: (692_356, 1_988_928, 2_285_440),
+}
+BATCH = 4
+
+
+@pytest.fixture
+def model():
+    torch.manual_seed(0)
+    return JepaModel(("gps", "rf"), ModelConfig(width=32, encoder_layers=1, predictor_layers=1, attention_heads=4))
+
+
+@pytest.fixture
+def history():
+    generator = torch.Generator().manual_seed(1)
+    return {
+        "gps": torch.randn(BATCH, T_OBS, 2, generator=generator),
+        "rf": torch.randn(BATCH, T_OBS, 64, generator=generator),
+    }
+
+
+def heads_of(model, **options):
+    torch.manual_seed(2)
+    return Heads(model.layout, 32, HeadConfig(**options))
+
+
+def answer(model, heads, history, episode=None):
+    return heads(model.future_latents(history, heads.config.missing), history, episode)
+
+
+@pytest.mark.parametrize("width", sorted(COUNTS))
+def test_the_heads_have_the_papers_parameters(width):
+    assert tuple(parameter_count(head(width)) for head in (LocalizationHead, BeamHead, RssiHead)) == COUNTS[width]
+    whole = Heads(JepaModel(("gps", "rf"), ModelConfig(width=64)).layout, width, HeadConfig())
+    assert parameter_count(whole) == sum(COUNTS[width])
+
+
+def test_without_residual_the_trajectory_has_constant_velocity_and_the_spectrum_stays(model, history):
+    heads = heads_of(model)
+    for head in (heads.localization.residual, heads.rssi.residual):
+        torch.nn.init.zeros_(head.out.weight)
+        torch.nn.init.zeros_(head.out.bias)
+    output = answer(model, heads, history)
+    last, before = history["gps"][:, -1], history["gps"][:, -2]
+    for step in range(T_PRED):
+        torch.testing.assert_close(output.trajectory[:, step], last + (step + 1) * (last - before))
+        torch.testing.assert_close(output.spectrum[:, step], history["rf"][:, -1])
+
+
+@pytest.mark.parametrize("readout", ["target", "pooled", "attentive"])
+@pytest.mark.parametrize("missing", [(), ("gps",), ("rf",)])
+def test_a_missing_history_is_not_looked_at(model, history, readout, missing):
+    heads = heads_of(model, readout=readout, missing=missing, skip=8, coarse_beam="last")
+    output = answer(model, heads, history)
+    for name in missing:
+        changed = {**history, name: history[name] + 3}
+        other = answer(model, heads, changed)
+        for values in ("trajectory", "logits", "spectrum"):
+            assert torch.equal(getattr(output, values), getattr(other, values))
+    assert output.trajectory.shape == (BATCH, T_PRED, 2)
+    assert output.logits.shape == output.spectrum.shape == (BATCH, T_PRED, 64)
+
+
+def test_the_cascade_reads_the_trajectory_detached(model, history):
+    heads = heads_of(model)
+    output = answer(model, heads, history)
+    (output.logits.sum() + output.spectrum.sum()).backward()
+    assert all(parameter.grad is None for parameter in heads.localization.parameters())
+    with torch.no_grad():
+        heads.localization.residual.out.bias.add_(1.0)
+    assert not torch.equal(answer(model, heads, history).logits, output.logits)
+
+
+def test_the_loss_is_l1_cross_entropy_and_squared_error(model, history):
+    heads = heads_of(model)
+    output = answer(model, heads, history)
+    position, power = torch.randn(BATCH, T_PRED, 2), torch.randn(BATCH, T_PRED, 64)
+    loss, parts = heads.loss(output, position, power, 2.0)
+    assert parts["localization"] == pytest.approx((output.trajectory - position).abs().mean().item())
+    assert parts["rssi"] == pytest.approx((output.spectrum - power).square().mean().item())
+    picked = torch.log_softmax(output.logits, -1).gather(-1, power.argmax(-1, keepdim=True))
+    assert parts["beam"] == pytest.approx(-picked.mean().item(), rel=1e-5)
+    assert loss.item() == pytest.approx(sum(parts.values()), rel=1e-5)
+
+
+def test_soft_labels_are_the_softmax_of_the_measured_power(model, history):
+    heads = heads_of(model, soft_label_db=0.3)
+    output = answer(model, heads, history)
+    power = torch.randn(BATCH, T_PRED, 64)
+    labels = torch.softmax(5.0 * power / 0.3, -1)
+    expected = -(labels * torch.log_softmax(output.logits, -1)).sum(-1).mean()
+    parts = heads.loss(output, torch.zeros(BATCH, T_PRED, 2), power, torch.full((BATCH,), 5.0))[1]
+    assert parts["beam"] == pytest.approx(expected.item(), rel=1e-4)
+
+
+def _circling(windows=60, frames=13, radius=2.0):
+    """Cars on a circle around the station; the best beam follows the azimuth by 20 beams a radian."""
+    generator = torch.Generator().manual_seed(8)
+    first = torch.rand(windows, 1, generator=generator) * 1.5 + 0.5
+    azimuth = first + 0.05 * torch.arange(frames)
+    position = radius * torch.stack([azimuth.cos(), azimuth.sin()], -1)
+    beam = 20 * azimuth
+    power = -((torch.arange(64) - beam[..., None]) ** 2) / 50
+    return position, power
+
+
+def test_the_shifted_spectrum_follows_the_azimuth():
+    position, power = _circling()
+    estimate = CoarseSpectrum(3)
+    estimate.fit(position, power, torch.arange(60), torch.zeros(2))
+    assert float(estimate.beams_per_radian) == pytest.approx(20, rel=0.05)
+    found = estimate("shifted", power[:, :8], position[:, :8], position[:, 8:], None)
+    inside = slice(15, 55)
+    assert float((found - power[:, 8:])[..., inside].abs().median()) < 0.3
+    still = estimate("last", power[:, :8], position[:, :8], position[:, 8:], None)
+    assert float((still - power[:, 8:])[..., inside].abs().median()) > 1.0
+
+
+def test_the_map_leaves_the_own_episode_out_and_finds_the_others():
+    position, power = _circling()
+    estimate = CoarseSpectrum(1)
+    estimate.fit(position, power, torch.arange(60), torch.zeros(2))
+    last = position[:, -1:].expand(-1, T_PRED, -1)
+    own = estimate("map", None, None, last, None)
+    torch.testing.assert_close(own, power[:, -1:].expand(-1, T_PRED, -1))
+    others = estimate("map", None, None, last, torch.arange(60))
+    assert not torch.equal(others, own)
+    assert float((others - own).abs().median()) < 2.0
+
+
+def test_the_attentive_readout_reads_every_token(model, history):
+    heads = heads_of(model, readout="attentive")
+    latents = model.future_latents(history)
+    before = heads.readouts["beam"](latents)
+    for name in ("predicted_all", "context"):
+        tokens = getattr(latents, name)
+        for token in range(tokens.shape[1]):
+            kept = tokens[:, token].clone()
+            tokens[:, token] += 1.0
+            assert not torch.equal(heads.readouts["beam"](latents), before)
+            tokens[:, token] = kept

@@ -1,0 +1,220 @@
+"""Pretraining to prediction on a small dataset: resume, frozen backbone, no peeking, controls."""
+
+import dataclasses
+import json
+
+import numpy as np
+import pytest
+import torch
+
+import jepa.checkpoint
+from jepa import workflows
+from jepa.config import preset
+from jepa.frames import FrameStore
+from jepa.inputs import Normalisers
+from jepa.predictor import JepaPredictor, train_heads
+from jepa.pretraining import load_backbone, new_model
+from jepa.runs import check_not_trained_on, open_run
+from jepa.splits import make_split
+from jepa.windows import T_OBS
+from twin.errors import UserError
+
+TINY = [
+    "model.width=16",
+    "model.attention_heads=2",
+    "model.encoder_layers=1",
+    "model.predictor_layers=1",
+    "epochs=3",
+    "batch_size=32",
+    "heads.epochs=1",
+]
+FIELDS = ("trajectory_m", "beam_logits", "spectrum_db", "latent")
+
+
+def tiny(*settings):
+    return preset("small", [*TINY, *settings])
+
+
+def files_of(run):
+    """The weights and the log of a run."""
+    weights, _ = jepa.checkpoint.load_checkpoint(run / "checkpoints")
+    return weights, (run / "metrics.jsonl").read_bytes()
+
+
+@pytest.fixture(scope="module")
+def run(dataset, tmp_path_factory):
+    """A pretrained run with heads."""
+    torch.set_num_threads(1)
+    path = tmp_path_factory.mktemp("runs") / "run"
+    workflows.pretrain_run([dataset], path, tiny(), device="cpu", label="")
+    workflows.heads_run(path, [dataset], device="cpu", label="")
+    return path
+
+
+@pytest.mark.parametrize("stage", ["tensors", "manifest", "rename", "pointer"])
+@pytest.mark.parametrize("checkpoint", [0, 1, 2])
+def test_stopped_anywhere_in_a_checkpoint_write_it_resumes_bit_for_bit(
+    dataset, run, tmp_path, monkeypatch, stage, checkpoint
+):
+    calls = {"count": 0}
+
+    def stop_at(original, matches):
+        def stopped(*args, **kwargs):
+            if matches(*args):
+                calls["count"] += 1
+                if calls["count"] == checkpoint + 1:
+                    raise KeyboardInterrupt
+            return original(*args, **kwargs)
+
+        return stopped
+
+    path = type(tmp_path)
+    with monkeypatch.context() as patch:
+        if stage == "tensors":
+            patch.setattr(jepa.checkpoint, "save_file", stop_at(jepa.checkpoint.save_file, lambda *_: True))
+        elif stage == "manifest":
+            patch.setattr(path, "write_text", stop_at(path.write_text, lambda p, *_: p.name == "manifest.json"))
+        elif stage == "rename":
+            patch.setattr(path, "rename", stop_at(path.rename, lambda p, *_: p.name.startswith(".step-")))
+        else:
+            patch.setattr(path, "replace", stop_at(path.replace, lambda p, *_: p.name == ".latest.partial"))
+        with pytest.raises(KeyboardInterrupt):
+            workflows.pretrain_run([dataset], tmp_path / "cut", tiny(), device="cpu", label="")
+    workflows.pretrain_run([dataset], tmp_path / "cut", tiny(), device="cpu", label="", resume=True)
+    (whole, whole_log), (cut, cut_log) = files_of(run), files_of(tmp_path / "cut")
+    assert whole_log == cut_log
+    assert whole.keys() == cut.keys()
+    assert all(torch.equal(values, cut[name]) for name, values in whole.items())
+
+
+def test_resuming_a_run_of_another_preset_is_a_users_error(dataset, run):
+    with pytest.raises(UserError, match="was made with preset small"):
+        workflows.pretrain_run([dataset], run, preset("paper"), device="cpu", label="", resume=True)
+    with pytest.raises(UserError, match="differs in batch_size"):
+        workflows.pretrain_run([dataset], run, tiny("batch_size=16"), device="cpu", label="", resume=True)
+    with pytest.raises(UserError, match="another split"):
+        workflows.pretrain_run([dataset], run, tiny(), split="folds", device="cpu", label="", resume=True)
+    with pytest.raises(UserError, match="exists"):
+        workflows.pretrain_run([dataset], run, tiny(), device="cpu", label="")
+
+
+def test_nothing_is_written_for_a_wrong_configuration(dataset, tmp_path):
+    with pytest.raises(UserError):
+        workflows.pretrain_run([dataset], tmp_path / "run", tiny("mask.kinds={stripes: 1}"), device="cpu", label="")
+    assert not (tmp_path / "run").exists()
+
+
+def test_no_frame_after_the_observed_ones_changes_a_bit_of_a_prediction(store, run):
+    predictor = JepaPredictor.load(run)
+    windows = make_split(store).parts["test"]
+    first = {int(episode): row for row, episode in reversed(list(enumerate(windows.episode)))}
+    one_each = windows.select(torch.tensor(sorted(first.values())))
+    before = predictor.predict(store, one_each)
+    values = {name: frames.clone() for name, frames in store.values.items()}
+    beam = store.best_beam.clone()
+    seen = torch.zeros(store.frames, dtype=torch.bool)
+    seen[one_each.history.flatten()] = True
+    for frames in values.values():
+        frames[~seen] = frames[~seen].flip(0) * 7 + 1
+    beam[~seen] = 63
+    after = predictor.predict(dataclasses.replace(store, values=values, best_beam=beam), one_each)
+    for name in FIELDS:
+        assert np.array_equal(getattr(before, name), getattr(after, name))
+        assert np.isfinite(getattr(before, name)).all()
+    peeked = {name: frames.clone() for name, frames in store.values.items()}
+    peeked["rf"][one_each.index[:, T_OBS - 1]] *= 2
+    changed = predictor.predict(dataclasses.replace(store, values=peeked), one_each)
+    assert not np.array_equal(before.spectrum_db, changed.spectrum_db)
+
+
+def test_training_heads_leaves_the_backbone_as_it_is(store, run):
+    config = tiny()
+    model = load_backbone(run, config)
+    before = {name: values.clone() for name, values in model.state_dict().items()}
+    parts = make_split(store).parts
+    normalisers = Normalisers.load(run / "stats.json")
+    train_heads(model, store, parts["train"], parts["val"], normalisers, config, label="")
+    assert not model.training
+    assert all(torch.equal(values, before[name]) for name, values in model.state_dict().items())
+
+
+def test_the_heads_log_their_losses(run):
+    record = json.loads((run / "heads/metrics.jsonl").read_text().splitlines()[0])
+    assert {"localization", "beam", "rssi", "loss"} <= record.keys()
+
+
+def test_the_control_backbones_are_what_they_say(store, run):
+    config = tiny()
+    begun, random = new_model(config), load_backbone(run, config, "random")
+    trained = load_backbone(run, config)
+    for name, values in begun.state_dict().items():
+        assert torch.equal(values, random.state_dict()[name])
+    assert not torch.equal(trained.mask_token, begun.mask_token)
+    parts, normalisers = make_split(store).parts, Normalisers.load(run / "stats.json")
+    zeroed = tiny("heads.backbone=zeroed")
+    heads = train_heads(trained, store, parts["train"], parts["val"], normalisers, zeroed, label="")
+    outputs = [
+        JepaPredictor(model, heads, normalisers, zeroed).predict(store, parts["test"]) for model in (trained, random)
+    ]
+    assert np.array_equal(outputs[0].beam_logits, outputs[1].beam_logits)
+    assert not outputs[0].latent.any()
+
+
+def test_evaluation_refuses_what_the_run_trained_on(dataset, store, run):
+    report = workflows.evaluate_run(run, [dataset], device="cpu")
+    assert report["protocol"] == "blocked"
+    assert set(report) == {"split", "protocol", "windows", "sequences", "localization", "beam", "rssi"}
+    with pytest.raises(UserError, match="was trained on episode"):
+        workflows.evaluate_run(run, [dataset], part="train", device="cpu")
+    windows = make_split(store).parts["val"]
+    check_not_trained_on(open_run(run), store, windows, run)
+
+
+def test_predictions_say_what_the_evaluation_says(dataset, run):
+    workflows.predict_run(run, [dataset], device="cpu")
+    store = FrameStore.load([dataset])
+    windows = make_split(store).parts["test"]
+    stored = workflows.stored_output(run, store, windows)
+    assert np.array_equal(stored.beam_logits, JepaPredictor.load(run).predict(store, windows).beam_logits)
+
+
+def test_adapted_heads_are_a_run_of_their_own(tmp_path, drive, run):
+    for number in range(10):
+        drive(number, seed=4).save(tmp_path / "site")
+    site, out = tmp_path / "site", tmp_path / "adapted"
+    unseen = workflows.evaluate_run(run, [site], device="cpu")
+    assert unseen["protocol"] == "unseen"
+    assert unseen["sequences"] == 10
+    workflows.adapt_run(run, [site], out, fraction=0.3, device="cpu", label="")
+    description = open_run(out)
+    assert description.fraction == 0.3
+    parent = open_run(run)
+    assert len(description.trained) == len(parent.trained) + 2
+    assert workflows.evaluate_run(out, [site], device="cpu")["protocol"] == "blocked"
+    assert Normalisers.load(out / "stats.json") != Normalisers.load(run / "stats.json")
+    with pytest.raises(UserError, match="exists"):
+        workflows.adapt_run(run, [site], out, device="cpu", label="")
+    with pytest.raises(UserError, match="made with readout attentive"):
+        workflows.adapt_run(run, [site], tmp_path / "x", settings=["heads.readout=target"], device="cpu", label="")
+
+
+def test_heads_are_not_trained_twice_by_mistake(dataset, run):
+    with pytest.raises(UserError, match="trained already"):
+        workflows.heads_run(run, [dataset], device="cpu", label="")
+    weights = (run / "heads/beam/tensors.safetensors").read_bytes()
+    workflows.heads_run(run, [dataset], resume=True, device="cpu", label="")
+    assert (run / "heads/beam/tensors.safetensors").read_bytes() == weights
+    with pytest.raises(UserError, match="belongs to the backbone"):
+        workflows.heads_run(run, [dataset], settings=["model.width=8"], device="cpu", label="")
+    with pytest.raises(UserError, match="no modality 'radar'"):
+        workflows.heads_run(run, [dataset], missing=["radar"], device="cpu", label="")
+
+
+def test_a_baseline_is_a_run_with_predictions(dataset, tmp_path):
+    workflows.baseline_run("hold_last", [dataset], tmp_path / "hold")
+    report = workflows.evaluate_run(tmp_path / "hold", [dataset], device="cpu")
+    assert {"localization", "beam", "rssi"} <= report.keys()
+    with pytest.raises(UserError, match="unknown baseline"):
+        workflows.baseline_run("oracle", [dataset], tmp_path / "oracle")
+    with pytest.raises(UserError, match="run of the baseline hold_last"):
+        workflows.predict_run(tmp_path / "hold", [dataset], device="cpu")
