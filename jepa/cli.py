@@ -1,7 +1,7 @@
 """The command line of the model: `jepa COMMAND --help` says what each command does."""
 
+import ast
 import importlib
-import pkgutil
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -168,7 +168,7 @@ def experiment_command(
     data: Annotated[list[Path] | None, typer.Option("--data", help="Directory of recordings; may be repeated.")] = None,
     budget: Annotated[str | None, typer.Option(help="How much to spend: a name the experiment knows.")] = None,
 ) -> None:
-    """Make a table or figure: an experiment is a module of jepa.experiments with a function `run`."""
+    """Make a table or figure: an experiment is a file of jepa/experiments that defines `run`."""
     known = _experiments()
     if name not in known:
         raise UserError(f"unknown experiment {name!r}", "jepa experiment", f"choose from {', '.join(known) or 'none'}")
@@ -179,11 +179,12 @@ def experiment_command(
 
 
 def _experiments() -> dict[str, str]:
-    """Name on the command line and module of every experiment: a module of the package with a function `run`."""
+    """Name on the command line and module of every experiment: a file of the package that defines `run`."""
     found = {}
-    for module in pkgutil.iter_modules(jepa.experiments.__path__):
-        if hasattr(importlib.import_module(f"{jepa.experiments.__name__}.{module.name}"), "run"):
-            found[module.name.replace("_", "-")] = module.name
+    for path in sorted(Path(jepa.experiments.__path__[0]).glob("*.py")):
+        defined = ast.parse(path.read_text(encoding="utf-8")).body
+        if any(isinstance(part, ast.FunctionDef) and part.name == "run" for part in defined):
+            found[path.stem.replace("_", "-")] = path.stem
     return found
 
 
