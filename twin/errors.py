@@ -14,3 +14,10 @@ class UserError(Exception):
         self.where = str(where)
         self.remedy = remedy
         super().__init__(f"{self.where}: {what}; {remedy}".replace("\n", " "))
+
+    def __reduce__(self) -> tuple[type["UserError"], tuple[str, str, str]]:
+        return type(self), (
+            self.what,
+            self.where,
+            self.remedy,
+        )  # so that it survives the way back from a worker process

@@ -15,7 +15,7 @@ import numpy as np
 from twin.errors import UserError
 from twin.geometry.scene import build_scene
 from twin.propagation.paths import Paths
-from twin.propagation.trace import SPEED_OF_LIGHT, trace
+from twin.propagation.trace import SPEED_OF_LIGHT_MPS, trace
 from twin.radio import codebook as beams
 from twin.radio.array import direction_sine
 from twin.radio.sweep import beam_power, best_beam, measure_sweep
@@ -29,6 +29,8 @@ __all__ = ["MODALITIES", "Frame", "Simulator", "generate_dataset"]
 MODALITIES = ("rf", "gps")
 BACKEND = "numba"
 STREAM_NOISE, STREAM_GPS, STREAM_ARRAY = 3, 4, 5
+UE_SLOT = 0
+"""Place of the UE among the actors of a frame."""
 
 
 @dataclass(frozen=True)
@@ -83,7 +85,7 @@ class Simulator:
             return float(10 ** (radio.noise_dbm / 10 - 3))
         lane_m = self.scenario.site.street_distance_m + self.scenario.lanes[self.scenario.ue.lane][0]
         nearest_m = math.hypot(lane_m, self.scenario.site.bs_height_m - self._antenna_height_m)
-        friis = (SPEED_OF_LIGHT / radio.carrier_hz / (4 * math.pi * nearest_m)) ** 2
+        friis = (SPEED_OF_LIGHT_MPS / radio.carrier_hz / (4 * math.pi * nearest_m)) ** 2
         return radio.floor_share * self.tx_power_w * radio.elements * friis
 
     @property
@@ -144,12 +146,13 @@ class Simulator:
             self.traffic.box[part],
             self.traffic.velocity_mps[part],
             self.scenario.radio.carrier_hz,
+            ue_mover=UE_SLOT,
         )
 
     def rsrp_w(self, paths: Paths) -> np.ndarray:
         """Noise-free power of every beam [W]."""
         sine = direction_sine(paths.aod_rad[..., 0], paths.aod_rad[..., 1], self.scenario.boresight_rad)
-        return beam_power(paths.gain, np.nan_to_num(sine), self.codebook, self.tx_power_w)
+        return beam_power(paths.gain, sine, self.codebook, self.tx_power_w)
 
     def sweep_w(self, rsrp_w: np.ndarray, start: int = 0) -> np.ndarray:
         """Measured power of every beam [W], noise averaged over the symbols."""
@@ -190,14 +193,14 @@ class Simulator:
             "truth/velocity_mps": self.ue_mps[:count],
             "truth/heading_rad": traffic.box[:count, 0, 6],
             "truth/line_of_sight": paths.line_of_sight,
-            "truth/blocked": ~paths.line_of_sight,
+            "truth/blocked": paths.blocked,
             "truth/best_beam": best_beam(power),
             "truth/path_gain": np.stack([paths.gain.real, paths.gain.imag], -1),
             "truth/path_delay_s": paths.delay_s,
             "truth/path_aod_rad": paths.aod_rad,
             "truth/path_aoa_rad": paths.aoa_rad,
             "truth/path_doppler_hz": paths.doppler_hz,
-            "truth/path_kind": paths.kind,
+            "truth/path_kind": paths.path_kind,
             "truth/path_vertices_m": paths.vertices_m,
             "truth/actor_id": traffic.actor_id[:count],
             "truth/actor_class": traffic.actor_class[:count],

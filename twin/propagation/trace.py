@@ -248,7 +248,7 @@ def trace(
     ue_position_m: Float[np.ndarray, "T 3"],
     ue_velocity_mps: Float[np.ndarray, "T 3"],
     mover_box: Float[np.ndarray, "T A 7"],
-    mover_velocity_mps: Float[np.ndarray, "T A 3"],
+    mover_velocity_mps: Float[np.ndarray, "T A 2"],
     carrier_hz: float,
     ue_mover: int | None = None,
     max_paths: int = DEFAULT_MAX_PATHS,
@@ -261,7 +261,7 @@ def trace(
         ue_position_m: of the UE's antenna.
         ue_velocity_mps: of the UE, for the Doppler shift.
         mover_box: centre x, y, z, length, width, height [m], heading [rad] of each vehicle; NaN where there is none.
-        mover_velocity_mps: of each vehicle.
+        mover_velocity_mps: of each vehicle, east and north.
         carrier_hz: carrier frequency.
         ue_mover: slot of the UE's own body among the movers. It neither hides the direct path nor reflects to its own
             antenna, but hides what comes from below.
@@ -284,7 +284,7 @@ def trace(
         np.ascontiguousarray(scene.triangle_permittivity, dtype=np.complex128),
         complex(scene.ground_permittivity),
         np.ascontiguousarray(mover_box, dtype=np.float64),
-        np.ascontiguousarray(mover_velocity_mps, dtype=np.float64),
+        np.pad(np.asarray(mover_velocity_mps, dtype=np.float64), ((0, 0), (0, 0), (0, 1))),
         complex_permittivity(1.0, VEHICLE_CONDUCTIVITY_S_PER_M, carrier_hz),
         -1 if ue_mover is None else ue_mover,
         wavelength,
