@@ -1,4 +1,7 @@
-"""The command line of the twin: `twin COMMAND --help` says what each command does."""
+"""The command line of the twin: `twin COMMAND --help` says what each command does.
+
+What only one command needs, and takes long to import, is imported there.
+"""
 
 import sys
 from collections.abc import Callable, Iterator
@@ -10,7 +13,7 @@ import typer
 
 from twin.console import print_json, progress_bar, run_command_line
 from twin.errors import UserError
-from twin.recording import DEFAULT_MAX_BAD, DEFAULT_RATE_HZ, import_deepsense, verify_dataset
+from twin.recording import DEFAULT_MAX_BAD, DEFAULT_RATE_HZ, dataset_hash, import_deepsense, scan, verify_dataset
 
 __all__ = ["commands", "main"]
 
@@ -25,6 +28,61 @@ def _progress(task: str) -> Iterator[Callable[[int, int], None]]:
         bar.live.transient = True  # an error stays the only line
         number = bar.add_task(task, total=None)
         yield lambda done, total: bar.update(number, completed=done, total=total)
+
+
+@commands.command()
+def scenarios(
+    as_json: AsJson = False,
+    schema: Annotated[bool, typer.Option("--schema", help="Print the JSON Schema of scenario.yaml.")] = False,
+) -> None:
+    """List the scenarios that come with the project."""
+    from twin.scenario import json_schema, load_scenario, scenario_names
+
+    if schema:
+        print_json(json_schema())
+        return
+    found = {name: load_scenario(name).description for name in scenario_names()}
+    if as_json:
+        print_json({"scenarios": [{"name": name, "description": text} for name, text in found.items()]})
+        return
+    for name, text in found.items():
+        print(f"{name}: {text}")
+
+
+@commands.command()
+def generate(
+    scenario: Annotated[str, typer.Argument(help="Name of a scenario, or its YAML file.")],
+    out: Annotated[Path, typer.Option(help="Directory to make, one recording an episode.")],
+    episodes: Annotated[int, typer.Option(help="Episodes to make.")] = 1,
+    frames: Annotated[int | None, typer.Option(help="Frames an episode at most [scenario].")] = None,
+    seed: Annotated[int, typer.Option(help="Seed of every random number.")] = 0,
+    modalities: Annotated[str, typer.Option(help="What to record, separated by commas.")] = "rf,gps",
+    workers: Annotated[int, typer.Option(help="Processes.")] = 1,
+    resume: Annotated[bool, typer.Option("--resume", help="Keep what OUT holds of the same request.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Simulate episodes of a scenario and write their recordings."""
+    from twin.simulator import generate_dataset
+
+    if out.exists() and not resume:
+        raise UserError("exists already", out, "choose another output, or add --resume to complete it")
+    with _progress("generating") as progress:
+        generate_dataset(
+            scenario,
+            out,
+            episodes=episodes,
+            frames=frames,
+            seed=seed,
+            modalities=[name.strip() for name in modalities.split(",")],
+            workers=workers,
+            progress=progress,
+        )
+    made = scan(out).episodes
+    total, digest = sum(entry.open().frames for entry in made), dataset_hash(made)
+    if as_json:
+        print_json({"out": str(out), "episodes": len(made), "frames": total, "dataset_hash": digest})
+    else:
+        print(f"{out}: {len(made)} episodes, {total} frames, dataset {digest[:16]}")
 
 
 @commands.command("import")
@@ -75,6 +133,40 @@ def verify(
     if damaged:
         name, found = next(iter(damaged.items()))
         raise UserError(f"{len(damaged)} damaged, the first: {name}, {found[0]}", directory, "make or fetch it again")
+
+
+@commands.command()
+def regress(
+    names: Annotated[list[str] | None, typer.Argument(help="Scenarios [all].")] = None,
+    update: Annotated[bool, typer.Option("--update", help="Rewrite expected.json.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Compare fixed episodes of scenarios with their expected.json (exit status 2 where they differ)."""
+    from twin.regression import regress as compare_with_expected
+
+    problems = compare_with_expected(names or (), update=update)
+    changed = {name: found for name, found in problems.items() if found}
+    if as_json:
+        print_json({"scenarios": list(problems), "updated": update, "changed": changed})
+    else:
+        for name, found in problems.items():
+            print(f"{name}: {'; '.join(found) or ('updated' if update else 'as expected')}")
+    if changed:
+        remedy = "find out why, or accept it with --update and say so in the changelog"
+        raise UserError("the simulated world has changed", ", ".join(changed), remedy)
+
+
+@commands.command()
+def bench(as_json: AsJson = False) -> None:
+    """Measure the rates of the beam sweep and of generation on this machine."""
+    from twin.bench import bench as measure
+
+    rates = measure()
+    if as_json:
+        print_json(rates)
+        return
+    for name, rate in rates.items():
+        print(f"{name}: {rate:,.0f}")
 
 
 def main() -> None:

@@ -314,8 +314,22 @@ def _check_request(
     for path in sorted(Path(out).iterdir()):
         if path.name.startswith("."):
             continue
-        manifest = Recording.open(path).manifest
-        number = manifest.episode if manifest.episode is not None else -1
-        same = manifest.seed == seed and path.name == f"episode-{number:05d}"
-        if not same or manifest.scenario != template.draw(seed, number)[0].model_dump(mode="json"):
-            raise UserError(f"holds {path.name} of another scenario or seed", out, "choose another output")
+        recording = Recording.open(path)
+        if not _is_episode(recording, template, frames, seed, modalities):
+            raise UserError(f"holds {path.name} of another scenario, seed or request", out, "choose another output")
+
+
+def _is_episode(
+    recording: Recording, template: Template, frames: int | None, seed: int, modalities: Sequence[str]
+) -> bool:
+    """Whether the recording is what this request would make."""
+    manifest = recording.manifest
+    if manifest.seed != seed or manifest.episode is None or manifest.generator_version != version("jepa-msac-twin"):
+        return False
+    simulator = Simulator(template, seed, manifest.episode)
+    return (
+        recording.name == f"episode-{manifest.episode:05d}"
+        and manifest.scenario == simulator.scenario.model_dump(mode="json")
+        and recording.frames == min(simulator.frames, frames or simulator.frames)
+        and all(bool(recording.arrays[f"valid_{name}"].any()) == (name in modalities) for name in MODALITIES)
+    )
