@@ -179,8 +179,9 @@ class Heads(nn.Module):
         self.estimate = CoarseSpectrum(config.map_neighbours)
 
     def _history(self, history: Mapping[str, Tensor], name: str) -> Tensor | None:
-        """The history of a modality, or None where it is missing."""
-        return None if name in self.config.missing else history.get(name)
+        """The history of a modality, or None where it is missing or the model does not know it."""
+        known = name in self.layout.modalities and name not in self.config.missing
+        return history[name] if known else None
 
     def _raw(self, history: Mapping[str, Tensor]) -> Float[Tensor, "batch 8 raw"]:
         some = next(iter(history.values()))

@@ -100,6 +100,8 @@ def train_heads(
         start: heads to go on from; new ones without.
         run: directory for checkpoints and log.
     """
+    if not len(train):
+        raise UserError("there is no training window", label or "heads", "use more or longer sequences")
     options = config.heads
     device = next(model.parameters()).device
     torch.manual_seed(config.seed)
@@ -109,14 +111,13 @@ def train_heads(
         raise UserError(
             "the base stations lie at different standardised places", "heads.coarse_beam: shifted", "choose last or map"
         )
-    if len(data.position):
-        origin = next(iter(normalisers.found.values())).position(torch.zeros(2, device=device))
-        heads.estimate.fit(
-            torch.cat([data.history["gps"], data.position], 1),
-            torch.cat([data.history["rf"], data.power], 1),
-            data.episode,
-            origin,
-        )
+    origin = next(iter(normalisers.found.values())).position(torch.zeros(2, device=device))
+    heads.estimate.fit(
+        torch.cat([data.history["gps"], data.position], 1),
+        torch.cat([data.history["rf"], data.power], 1),
+        data.episode,
+        origin,
+    )
     selected = options.select_on_validation and len(val) > 0
     judged = _HeadData.of(model, store, val, normalisers, config) if selected else None
 

@@ -17,9 +17,20 @@ from jepa.splits import Split, make_split
 from jepa.windows import T_WINDOW, Windows
 from twin.errors import UserError
 
-__all__ = ["RunCatalogue", "RunDescription", "Trained", "check_not_trained_on", "create_run", "find_runs", "open_run"]
+__all__ = [
+    "RunCatalogue",
+    "RunDescription",
+    "Trained",
+    "check_not_trained_on",
+    "create_run",
+    "find_runs",
+    "open_run",
+    "write_description",
+]
 
 DESCRIPTION = "run.json"
+MARKS = (DESCRIPTION, "config.yaml", "checkpoints", "predictions")
+"""A directory with one of these looks like a run."""
 PACKAGES = ("torch", "numpy", "safetensors", "jepa-msac-twin")
 
 
@@ -152,7 +163,7 @@ def find_runs(root: Path) -> RunCatalogue:
         raise UserError("no such directory", root, "name the directory that holds the runs")
     found = RunCatalogue()
     for path in [root, *sorted(child for child in root.iterdir() if child.is_dir())]:
-        if path.name.startswith(".") or not (path / DESCRIPTION).exists():
+        if path.name.startswith(".") or not any((path / name).exists() for name in MARKS):
             continue
         try:
             found.runs[str(path)] = open_run(path)

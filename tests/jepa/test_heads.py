@@ -153,3 +153,16 @@ def test_the_attentive_readout_reads_every_token(model, history):
             tokens[:, token] += 1.0
             assert not torch.equal(heads.readouts["beam"](latents), before)
             tokens[:, token] = kept
+
+
+@pytest.mark.parametrize("known", ["gps", "rf"])
+def test_a_modality_that_the_model_does_not_know_is_not_looked_at(history, known):
+    """The ablations without position or power: neither tokens nor coarse estimates see it."""
+    config = ModelConfig(width=32, encoder_layers=1, predictor_layers=1, attention_heads=4)
+    alone = JepaModel((known,), config)
+    heads = heads_of(alone, readout="pooled", skip=8, coarse_beam="shifted")
+    other = {"gps": "rf", "rf": "gps"}[known]
+    first = answer(alone, heads, history)
+    second = answer(alone, heads, {**history, other: history[other] * 3})
+    for values in ("trajectory", "logits", "spectrum"):
+        assert torch.equal(getattr(first, values), getattr(second, values))
