@@ -98,3 +98,9 @@ def test_the_learning_rate_warms_up_and_falls_to_zero():
 def test_training_on_nothing_is_a_users_error():
     with pytest.raises(UserError, match="no training window"):
         fit(nn.Linear(1, 1), lambda *_: None, 0, PLAN)
+
+
+def test_a_loss_that_is_not_finite_stops_the_training():
+    net = model()
+    with pytest.raises(UserError, match="not finite at step 0"):
+        fit(net, lambda *_: (net(INPUTS).mean() * float("nan"), {}), len(INPUTS), PLAN)
