@@ -275,15 +275,15 @@ def trace(
     clear, blocked = np.zeros(frames, np.bool_), np.zeros(frames, np.bool_)
     loss_db = np.zeros(frames)
     _trace(
-        np.ascontiguousarray(bs_position_m, dtype=np.float64),
-        np.ascontiguousarray(ue_position_m, dtype=np.float64),
-        np.ascontiguousarray(ue_velocity_mps, dtype=np.float64),
-        np.ascontiguousarray(scene.box, dtype=np.float64),
-        np.ascontiguousarray(scene.box_permittivity, dtype=np.complex128),
-        np.ascontiguousarray(scene.triangle_m, dtype=np.float64),
-        np.ascontiguousarray(scene.triangle_permittivity, dtype=np.complex128),
+        _plain(bs_position_m, np.float64),
+        _plain(ue_position_m, np.float64),
+        _plain(ue_velocity_mps, np.float64),
+        _plain(scene.box, np.float64),
+        _plain(scene.box_permittivity, np.complex128),
+        _plain(scene.triangle_m, np.float64),
+        _plain(scene.triangle_permittivity, np.complex128),
         complex(scene.ground_permittivity),
-        np.ascontiguousarray(mover_box, dtype=np.float64),
+        _plain(mover_box, np.float64),
         np.pad(np.asarray(mover_velocity_mps, dtype=np.float64), ((0, 0), (0, 0), (0, 1))),
         complex_permittivity(1.0, VEHICLE_CONDUCTIVITY_S_PER_M, carrier_hz),
         -1 if ue_mover is None else ue_mover,
@@ -296,6 +296,11 @@ def trace(
         loss_db,
     )
     return _as_paths(gains, values, counts, clear, blocked, loss_db, wavelength)
+
+
+def _plain(values: np.ndarray, dtype: type) -> np.ndarray:
+    """A writable copy in C order, so that the kernel is compiled once for whatever the caller has."""
+    return np.array(values, dtype=dtype, order="C")
 
 
 def _as_paths(

@@ -66,7 +66,7 @@ def beam_power(
     _beam_power(
         np.ascontiguousarray(gain.real),
         np.ascontiguousarray(gain.imag),
-        np.ascontiguousarray(sine, dtype=np.float32),
+        np.array(sine, dtype=np.float32, order="C"),
         np.ascontiguousarray(columns.real),
         np.ascontiguousarray(columns.imag),
         np.float32(2.0 * np.pi * spacing_wavelengths),
