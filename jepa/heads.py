@@ -166,7 +166,8 @@ class Heads(nn.Module):
         super().__init__()
         self.config = config
         self.layout = layout
-        raw = sum(TOKENIZERS[name].shape[0] for name in layout.modalities)
+        self.vectors = tuple(name for name in layout.modalities if len(TOKENIZERS[name].shape) == 1)
+        raw = sum(TOKENIZERS[name].shape[0] for name in self.vectors)
         self.readouts = nn.ModuleDict(
             {
                 task: Readout(config.readout, modality, layout, width, config.missing)
@@ -184,9 +185,10 @@ class Heads(nn.Module):
         return history[name] if known else None
 
     def _raw(self, history: Mapping[str, Tensor]) -> Float[Tensor, "batch 8 raw"]:
+        """The history of every modality whose frame is a vector; zeros where it is missing."""
         some = next(iter(history.values()))
         parts = []
-        for name in self.layout.modalities:
+        for name in self.vectors:
             values = self._history(history, name)
             parts.append(some.new_zeros(*some.shape[:2], TOKENIZERS[name].shape[0]) if values is None else values)
         return torch.cat(parts, -1)
