@@ -7,6 +7,8 @@ import trimesh
 
 from twin.geometry.scene import Scene
 from twin.propagation.trace import SPEED_OF_LIGHT_MPS, trace
+from twin.radio.codebook import uniform_angle
+from twin.radio.sweep import beam_power, best_beam, measure_sweep
 
 CARRIER_HZ = 60e9
 WAVELENGTH_M = SPEED_OF_LIGHT_MPS / CARRIER_HZ
@@ -205,6 +207,18 @@ def test_a_mesh_of_a_box_is_the_box():
         np.testing.assert_allclose(as_box.gain[t], as_mesh.gain[t], rtol=1e-4, atol=1e-12)
 
 
+def test_a_frame_that_a_mesh_hides_has_only_noise():
+    wall = np.array([[[10, -900, -900], [10, 900, -900], [10, 0, 900.0]]])
+    paths = run(scene(triangles=wall), [20.0, 0.0, 1.7])
+    assert not paths.line_of_sight[0]
+    assert np.isinf(paths.blockage_db[0])
+    assert not paths.valid.any()
+    power = beam_power(paths.gain, paths.aod_rad[..., 0], uniform_angle())
+    assert best_beam(power)[0] == -1
+    sweep = measure_sweep(power, 1e-10, 64, np.random.default_rng(0))
+    assert sweep.mean() == pytest.approx(1e-10, rel=0.1)
+
+
 def test_a_path_is_as_strong_the_other_way_round():
     wall, ue = [10.0, 22.0, 6.0, 60.0, 6.0, 12.0, 0.2], np.array([25.0, -4.0, 1.7])
     there, back = run(scene(wall), ue), run(scene(wall), BS, bs=ue)
@@ -241,6 +255,30 @@ def test_results_do_not_depend_on_the_number_of_threads_or_on_the_other_frames()
     for name in everything.__dataclass_fields__:
         np.testing.assert_array_equal(getattr(everything, name), getattr(alone, name))
         np.testing.assert_array_equal(getattr(everything, name)[70:71], getattr(part, name))
+
+
+@pytest.mark.parametrize("turn", [0.7, np.pi / 2, -2.9])
+def test_turning_the_world_turns_the_azimuths_and_nothing_else(turn):
+    world, ue, movers = crowd(60)
+    velocity = np.tile([10.0, 2.0, 0.0], (60, 1))
+    spin = np.array([[np.cos(turn), -np.sin(turn)], [np.sin(turn), np.cos(turn)]])
+
+    def turned(rows):
+        rows = rows.copy()
+        rows[..., :2] = rows[..., :2] @ spin.T
+        if rows.shape[-1] == 7:
+            rows[..., 6] += turn
+        return rows
+
+    still = np.zeros((60, 12, 2))
+    one = trace(world, BS, ue, velocity, movers, still, CARRIER_HZ)
+    other = trace(scene(*turned(world.box)), BS, turned(ue), turned(velocity), turned(movers), still, CARRIER_HZ)
+    np.testing.assert_array_equal(one.object_id, other.object_id)
+    np.testing.assert_allclose(other.gain, one.gain, rtol=1e-4, atol=1e-12)
+    np.testing.assert_allclose(other.doppler_hz, one.doppler_hz, atol=1e-6)
+    shift = (other.aod_rad - one.aod_rad)[one.valid]
+    np.testing.assert_allclose(np.exp(1j * shift[:, 0]), np.exp(1j * turn), atol=1e-9)
+    np.testing.assert_allclose(shift[:, 1], 0.0, atol=1e-9)
 
 
 def test_paths_are_sorted_padded_and_never_stronger_than_free_space():

@@ -1,0 +1,117 @@
+"""Episodes: what a recording holds, and that it depends on nothing but scenario, seed and episode."""
+
+import numpy as np
+import pytest
+
+from twin.errors import UserError
+from twin.recording import Recording
+from twin.scenario import load_scenario
+from twin.simulator import Simulator
+
+SCENARIO = "street_canyon"
+
+
+@pytest.fixture(scope="module")
+def recording():
+    return Simulator(SCENARIO, 5, 2).run()
+
+
+def test_frame_by_frame_is_the_same_as_at_once(recording):
+    simulator = Simulator(SCENARIO, 5, 2)
+    for t in range(40):
+        frame = simulator.step()
+        assert frame.time_s == recording.arrays["time"][t]
+        np.testing.assert_array_equal(frame.sweep_w, recording.arrays["rf"][t])
+        np.testing.assert_array_equal(frame.gps_deg, recording.arrays["gps"][t])
+        np.testing.assert_array_equal(frame.paths.delay_s[0], recording.arrays["truth/path_delay_s"][t])
+        gain = recording.arrays["truth/path_gain"][t]
+        np.testing.assert_array_equal(frame.paths.gain[0], gain[:, 0] + 1j * gain[:, 1])
+
+
+def test_an_episode_ends(recording):
+    simulator = Simulator(load_scenario(SCENARIO), 5, 2)
+    simulator._next = recording.frames
+    with pytest.raises(StopIteration):
+        simulator.step()
+
+
+def test_a_modality_does_not_change_another(recording):
+    alone = Simulator(SCENARIO, 5, 2).run(modalities=["rf"])
+    np.testing.assert_array_equal(alone.arrays["rf"], recording.arrays["rf"])
+    assert not alone.arrays["valid_gps"].any()
+    assert np.isnan(alone.arrays["gps"]).all()
+
+
+def test_seeds_and_episodes_differ(recording):
+    for seed, episode in ((6, 2), (5, 3)):
+        other = Simulator(SCENARIO, seed, episode).run()
+        count = min(other.frames, recording.frames)
+        assert not np.array_equal(other.arrays["rf"][:count], recording.arrays["rf"][:count])
+
+
+def test_the_manifest_tells_how_to_make_the_recording_again(recording, tmp_path):
+    recording.save(tmp_path)
+    stored = Recording.open(tmp_path / recording.name)
+    again = Simulator(SCENARIO, stored.manifest.seed, stored.manifest.episode).run()
+    again.save(tmp_path / "again")
+    assert Recording.open(tmp_path / "again" / again.name).content_hash == stored.content_hash
+    assert stored.manifest.drawn
+    assert stored.manifest.scenario["ue"]["speed_mps"] == stored.manifest.drawn["ue.speed_mps"]
+    assert stored.manifest.codebook.weights().shape == (64, 16)
+
+
+def test_the_truth_is_consistent(recording):
+    truth = recording.arrays
+    position, velocity = truth["truth/position_m"], truth["truth/velocity_mps"]
+    moved = np.diff(position, axis=0) * recording.manifest.frame_rate_hz
+    np.testing.assert_allclose(moved, (velocity[1:] + velocity[:-1]) / 2, atol=0.05)
+    np.testing.assert_allclose(position[:, :2], truth["truth/actor_box"][:, 0, :2], atol=1e-4)
+    assert (position[:, 2] > truth["truth/actor_box"][:, 0, 5]).all()
+    assert not (truth["truth/line_of_sight"] & truth["truth/blocked"]).any()
+    direct = truth["truth/path_kind"] == 0
+    distance = np.linalg.norm(position - [0, 0, recording.manifest.bs.height_m], axis=1)
+    for t in np.flatnonzero(direct.any(axis=1)):
+        assert truth["truth/path_delay_s"][t, direct[t]] * 299_792_458.0 == pytest.approx(distance[t], rel=1e-9)
+
+
+def test_the_recorded_sweep_is_that_of_the_recorded_paths_with_the_recorded_codebook(recording):
+    """h^H f from the truth alone, beam by beam."""
+    truth, manifest = recording.arrays, recording.manifest
+    gain = truth["truth/path_gain"] @ [1, 1j]
+    azimuth, zenith = np.moveaxis(truth["truth/path_aod_rad"].astype(float), -1, 0)
+    sine = np.sin(azimuth - manifest.bs.boresight_rad) * np.sin(zenith)
+    response = np.exp(1j * np.pi * sine[..., None] * np.arange(16))
+    power = 0.1 * np.abs((gain[..., None] * response).sum(1).conj() @ manifest.codebook.weights().T) ** 2
+    assert manifest.scenario["radio"]["tx_power_dbm"] == 20
+    strongest = np.take_along_axis(power, truth["truth/best_beam"][:, None].astype(int), 1)[:, 0]
+    np.testing.assert_allclose(strongest, power.max(axis=1), rtol=1e-3)
+    noise_w = 10 ** (manifest.scenario["radio"]["noise_dbm"] / 10 - 3)
+    symbols = manifest.scenario["radio"]["symbols"]
+    deviation = np.sqrt((2 * power * noise_w + noise_w**2) / symbols)
+    score = (truth["rf"] - power - noise_w) / deviation
+    assert abs(score.mean()) < 0.05
+    assert score.std() == pytest.approx(1.0, abs=0.05)
+
+
+def test_measured_positions_are_near_the_true_ones(recording):
+    error = recording.position_m() - recording.arrays["truth/position_m"][:, :2]
+    assert 0.0 < np.abs(error).max() < 3.0
+
+
+def test_the_floor_as_a_share_is_a_share_of_the_strongest_sweep_next_to_the_base_station():
+    raw = {
+        **load_scenario(SCENARIO).raw,
+        "ground": "asphalt",
+        "buildings": [],
+        "radio": {"floor_share": 0.2, "codebook": {"kind": "uniform_angle"}},
+        "traffic": {"arrivals_per_minute": 0, "speed_mps": 10},
+    }
+    template = type(load_scenario(SCENARIO))(raw, "here")
+    simulator = Simulator(template, 0)
+    power = simulator.rsrp_w(simulator.paths())
+    assert simulator.noise_w == pytest.approx(0.2 * power.max(), rel=0.05)
+
+
+def test_a_missing_scenario_is_a_users_error():
+    with pytest.raises(UserError, match="no such scenario"):
+        Simulator("street_cannon", 0)
