@@ -27,7 +27,7 @@ def train(net, run=None, resume=False, stop_after=None, plan=PLAN):
         return (net(INPUTS[rows] + 0.1 * noise) - INPUTS[rows].sum(1, keepdim=True)).square().mean(), {"part": 1.0}
 
     def validate():
-        return float((net(INPUTS) - INPUTS.sum(1, keepdim=True)).square().mean())
+        return (net(INPUTS) - INPUTS.sum(1, keepdim=True)).square().mean().item()
 
     fit(net, loss, len(INPUTS), plan, validate=validate, run=run, resume=resume)
     return net.state_dict()
@@ -65,7 +65,7 @@ def test_the_weights_of_the_best_epoch_are_kept(tmp_path):
     net = model()
     train(net, tmp_path, plan=Plan(epochs=12, learning_rate=0.3, batch_size=16, seed=0))
     records = [json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
-    final = float((net(INPUTS) - INPUTS.sum(1, keepdim=True)).square().mean())
+    final = (net(INPUTS) - INPUTS.sum(1, keepdim=True)).square().mean().item()
     assert final == pytest.approx(min(record["validation"] for record in records))
 
 
