@@ -20,10 +20,12 @@ REPEATS = 3
 
 def bench() -> dict[str, float]:
     """Rates [frames/s]: the beam sweep of 8 paths on two cores, tracing, and generation of RF and GPS on one core."""
+    by_clock, by_processor = generate_frames_per_s_core()
     return {
         "sweep_frames_per_s": round(sweep_frames_per_s(), 1),
         "trace_frames_per_s_core": round(trace_frames_per_s_core(), 1),
-        "generate_frames_per_s_core": round(generate_frames_per_s_core(), 1),
+        "generate_frames_per_s_core": round(by_clock, 1),
+        "generate_frames_per_processor_s": round(by_processor, 1),
     }
 
 
@@ -63,17 +65,30 @@ def trace_frames_per_s_core() -> float:
     return _with_threads(1, lambda: _rate(simulator.frames, simulator.paths))
 
 
-def generate_frames_per_s_core() -> float:
-    """RF and GPS of the street canyon from the scenario to verified files on disk, one process, one thread."""
+def generate_frames_per_s_core() -> tuple[float, float]:
+    """RF and GPS of the street canyon from the scenario to synced files on disk, one process, one thread.
 
-    def generate() -> float:
-        Simulator(SCENARIO, 0, EPISODES).run()  # compiles, and loads what is compiled
+    Frames a second of the clock, and of processor time: the first waits for the disk and for other programs.
+    """
+    frames = 0
+
+    def generate() -> None:
+        nonlocal frames
         with tempfile.TemporaryDirectory() as folder:
-            frames, started = 0, time.perf_counter()
+            frames, wall, processor = 0, time.perf_counter(), time.process_time()
             for episode in range(EPISODES):
                 recording = Simulator(SCENARIO, 0, episode).run()
                 recording.save(folder)
                 frames += recording.frames
-            return frames / (time.perf_counter() - started)
+            spent.append((time.perf_counter() - wall, time.process_time() - processor))
 
-    return _with_threads(1, generate)
+    spent: list[tuple[float, float]] = []
+    Simulator(SCENARIO, 0, EPISODES).run()  # compiles, or loads what is compiled
+    before = numba.get_num_threads()
+    numba.set_num_threads(1)
+    try:
+        for _ in range(REPEATS):
+            generate()
+    finally:
+        numba.set_num_threads(before)
+    return frames / min(wall for wall, _ in spent), frames / min(processor for _, processor in spent)
