@@ -137,10 +137,10 @@ _RECIPE: dict[str, Any] = {
 PRESETS: dict[str, dict[str, Any]] = {
     "small": {
         **_RECIPE,
-        "epochs": 12,
+        "epochs": 8,
         "learning_rate": 1e-3,
         "model": {"width": 64},
-        "heads": {**_RECIPE["heads"], "epochs": 10},
+        "heads": {**_RECIPE["heads"], "epochs": 10, "velocity_frames": 4},
     },
     "paper": {},
     "best": {**_RECIPE, "heads": {**_RECIPE["heads"], "skip": 128, "velocity_frames": 3}},

@@ -104,7 +104,7 @@ export function drawStreet(canvas, drive, frame, step, colours) {
     }
   }
   const here = position(drive, frame);
-  const reach = Math.max(15, here ? 1.15 * Math.hypot(...here) : 0);
+  const reach = Math.min(60, Math.max(15, here ? 1.15 * Math.hypot(...here) : 0));
   g.globalAlpha = 0.3;
   g.fillStyle = colours.truth;
   lobe(g, to, drive, drive.best[frame], reach);

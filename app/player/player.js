@@ -80,8 +80,8 @@ export function mount(root, bundle) {
   const spectrum = element("canvas", { class: "spectrum", role: "img", "aria-label": "power of 64 beams" });
   const rssi = element("canvas", { class: "rssi", role: "img", "aria-label": "RSSI over time" });
   const play = element("button", { "aria-label": "play", title: "space" }, "\u25b6");
-  const back = element("button", { "aria-label": "step back", title: "left arrow" }, "\u23ee");
-  const forth = element("button", { "aria-label": "step forward", title: "right arrow" }, "\u23ed");
+  const back = element("button", { "aria-label": "step back", title: "left arrow" }, "\u2039");
+  const forth = element("button", { "aria-label": "step forward", title: "right arrow" }, "\u203a");
   const slider = element("input", { type: "range", min: 0, max: clock.last, value: 0, "aria-label": "frame" });
   const speed = choice("speed", SPEEDS, 1, (v) => `${v}\u00d7`);
   const horizon = choice("horizon", HORIZONS, 1, (v) => `predicted ${(v * seconds).toFixed(1)} s before`);
