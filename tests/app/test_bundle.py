@@ -64,7 +64,7 @@ def test_the_beam_that_is_drawn_peaks_where_the_codebook_does(shown):
     angle = np.linspace(-np.pi / 2, np.pi / 2, patterns.shape[1])
     for beam in (0, 20, 63):
         steering = np.exp(1j * np.pi * np.outer(np.sin(angle), np.arange(weights.shape[1])))
-        assert patterns[beam].argmax() == np.abs(steering.conj() @ weights[beam]).argmax()
+        assert patterns[beam, np.abs(steering.conj() @ weights[beam]).argmax()] == 255
 
 
 def test_the_bundle_is_json_without_nan(shown):

@@ -4,6 +4,7 @@ import shutil
 from pathlib import Path
 
 import pytest
+import streamlit as st
 from streamlit.testing.v1 import AppTest
 
 MAIN = str(Path(__file__).parents[2] / "app" / "pages" / "replay.py")
@@ -12,6 +13,7 @@ MAIN = str(Path(__file__).parents[2] / "app" / "pages" / "replay.py")
 def page(monkeypatch, data, runs):
     monkeypatch.setenv("TWIN_DATA", str(data))
     monkeypatch.setenv("TWIN_RUNS", str(runs))
+    st.cache_data.clear()
     at = AppTest.from_file(MAIN, default_timeout=60).run()
     assert not at.exception
     return at

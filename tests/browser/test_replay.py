@@ -9,6 +9,7 @@ import urllib.request
 from pathlib import Path
 
 import pytest
+from playwright.sync_api import sync_playwright
 
 CHROMIUM = Path("/usr/bin/chromium")
 FLAGS = [
@@ -20,17 +21,12 @@ FLAGS = [
     "--disable-quic",
 ]
 
-if not CHROMIUM.exists():
-    if os.environ.get("CI") == "true":
-        raise RuntimeError("the browser test needs the Debian package chromium")
-    pytest.skip("needs the Debian package chromium", allow_module_level=True)
-
-from playwright.sync_api import sync_playwright
-
 
 @pytest.fixture(scope="module")
 def address(demo, tmp_path_factory):
     """A running dashboard."""
+    if not CHROMIUM.exists():
+        (pytest.fail if os.environ.get("CI") == "true" else pytest.skip)("needs the Debian package chromium")
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
