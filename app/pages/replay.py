@@ -32,7 +32,9 @@ def _bundle(_sources: Sources, dataset: str, recording: str, run: str, identity:
 def show() -> None:
     """The page."""
     st.title("Replay")
-    sources = find_sources(Path(os.environ["TWIN_DATA"]), Path(os.environ["TWIN_RUNS"]))
+    sources = find_sources(
+        Path(os.environ.get("TWIN_DATA", "demo/data")), Path(os.environ.get("TWIN_RUNS", "demo/runs"))
+    )
     for problem in sources.problems:
         st.warning(problem)
     names = [name for name, catalogue in sources.datasets.items() if catalogue.episodes]

@@ -1,6 +1,7 @@
 """The page shows a drive, or says in a sentence what is missing."""
 
 import shutil
+import sys
 from pathlib import Path
 
 import pytest
@@ -14,6 +15,8 @@ def page(monkeypatch, data, runs):
     monkeypatch.setenv("TWIN_DATA", str(data))
     monkeypatch.setenv("TWIN_RUNS", str(runs))
     st.cache_data.clear()
+    # AppTest leaves the page as __main__, which a later process pool would run again
+    monkeypatch.setitem(sys.modules, "__main__", sys.modules["__main__"])
     at = AppTest.from_file(MAIN, default_timeout=60).run()
     assert not at.exception
     return at
