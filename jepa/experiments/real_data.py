@@ -55,7 +55,8 @@ BUDGETS = {
     "default": Budget(64, 600, 12, 20, 20, 1, (0, 2, 4)),
     "full": Budget(128, 1200, 100, 100, 30, 3, tuple(range(FOLDS))),
 }
-"""`quick` shows that everything runs, `default` ends within three hours on two cores, `full` is for a GPU."""
+"""`quick` shows that everything runs, `default` is planned for three hours on two cores (not measured), `full` for
+a GPU."""
 
 BACKBONES = ("pretrained", "random", "zeroed")
 RIVALS = ("gru_power_position", "gru_cascade")
