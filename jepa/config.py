@@ -38,10 +38,15 @@ class InputConfig(_Section):
     normalise: Literal["together", "by-dataset"] = Field(
         default="together", description="statistics of all datasets, or each"
     )
-    centre_power: bool = Field(
-        default=False, description="subtract the mean power [dB] of the observed frames of each window"
+    frame: Literal["east-north", "site"] = Field(
+        default="east-north", description="axes of positions; site: along the street, away from the base station"
     )
-    centre_position: bool = Field(default=False, description="subtract the last observed position of each window")
+    power: Literal["dataset", "window"] = Field(
+        default="dataset", description="window: less the mean over the deviation of each window's observed frames"
+    )
+    position: Literal["dataset", "last"] = Field(
+        default="dataset", description="last: relative to the last observed position of each window"
+    )
 
 
 class ModelConfig(_Section):
@@ -92,9 +97,18 @@ class HeadConfig(_Section):
         description="target: predicted tokens of the head's modality; pooled: of all, and the last context tokens; "
         "attentive: learned queries over all predicted and context tokens",
     )
-    skip: int = Field(
-        default=0, ge=0, description="width of a GRU over the raw history that starts the heads' GRUs; 0: none"
+    width: int = Field(
+        default=512, ge=16, multiple_of=4, description="of the GRUs of the beam and RSSI heads; half for localization"
     )
+    skip: int = Field(
+        default=0, ge=0, description="width of one GRU over the raw history that starts the heads' GRUs; 0: none"
+    )
+    relative_power: bool = Field(
+        default=False,
+        description="powers relative to the observed frames: the skip reads them so, the RSSI residual counts in "
+        "their deviation",
+    )
+    input_noise: dict[str, float] = Field(default={}, description="modality: standard deviation, in training")
     velocity_frames: int = Field(
         default=2, ge=2, le=8, description="positions in the line that gives the coarse velocity"
     )
@@ -143,7 +157,24 @@ PRESETS: dict[str, dict[str, Any]] = {
         "heads": {**_RECIPE["heads"], "epochs": 10, "velocity_frames": 4},
     },
     "paper": {},
-    "best": {**_RECIPE, "heads": {**_RECIPE["heads"], "skip": 128, "velocity_frames": 3}},
+    "best": {
+        **_RECIPE,
+        "learning_rate": 1.5e-3,
+        "batch_size": 128,
+        "inputs": {"frame": "site", "power": "window", "position": "last"},
+        "mask": {"kinds": {"temporal-block": 0.4, "joint-future": 0.6}},
+        "objective": {**_RECIPE["objective"], "ema_start": 0.99, "input_noise": {"rf": 0.1, "gps": 0.02}},
+        "heads": {
+            **_RECIPE["heads"],
+            "readout": "target",
+            "width": 256,
+            "skip": 256,
+            "relative_power": True,
+            "batch_size": 128,
+            "velocity_frames": 4,
+            "weight_decay": 0.01,
+        },
+    },
 }
 """`small` for two CPU cores, `paper` as published, `best` the recipe that measured best."""
 

@@ -14,6 +14,7 @@ from torch.nn import functional
 from jepa.baselines.extrapolation import least_squares_velocity
 from jepa.coarse import CoarseSpectrum
 from jepa.config import HeadConfig
+from jepa.inputs import window_scale
 from jepa.model import Latents
 from jepa.tokenizers import TOKENIZERS, Layout
 from jepa.windows import T_OBS, T_PRED
@@ -21,35 +22,31 @@ from jepa.windows import T_OBS, T_PRED
 __all__ = ["TASK_MODALITY", "BeamHead", "HeadOutput", "Heads", "LocalizationHead", "Readout", "RssiHead"]
 
 BEAMS = 64
+PAPER_WIDTH = 512
+"""Of the GRUs of the beam and RSSI heads in the paper."""
 TASK_MODALITY = {"localization": "gps", "beam": "rf", "rssi": "rf"}
 """The target modality of each task: whose predicted tokens its head reads."""
-LOCALIZATION_WIDTHS = (256, 128)
-BEAM_WIDTHS = (512, 256)
-COARSE_WIDTHS = {"localization": 256, "rssi": 512}
 COARSE_GAIN = 2.0
 """Weight of the coarse spectrum in the logits at the start; it is trained."""
 
 
 class _Trunk(nn.Module):
-    """Linear+LN -> GRU -> Linear+LN -> Linear, GELU between; optionally a GRU over the raw history starts the GRU."""
+    """Linear+LN -> GRU -> Linear+LN -> Linear, GELU between; the skip's state, where there is one, starts the GRU."""
 
-    def __init__(self, inputs: int, widths: tuple[int, int], outputs: int, skip: int, raw: int) -> None:
+    def __init__(self, inputs: int, wide: int, outputs: int, skip: int) -> None:
         super().__init__()
-        wide, narrow = widths
+        narrow = wide // 2
         self.project = nn.Sequential(nn.Linear(inputs, wide), nn.LayerNorm(wide), nn.GELU())
         self.gru = nn.GRU(wide, wide, batch_first=True)
         self.hidden = nn.Sequential(nn.Linear(wide, narrow), nn.LayerNorm(narrow), nn.GELU())
         self.out = nn.Linear(narrow, outputs)
         if skip:
-            self.skip = nn.GRU(raw, skip, batch_first=True)
             self.start = nn.Linear(skip, wide)
 
     def forward(
-        self, inputs: Float[Tensor, "batch 5 channel"], raw: Float[Tensor, "batch 8 raw"]
+        self, inputs: Float[Tensor, "batch 5 channel"], skip: Float[Tensor, "1 batch skip"] | None
     ) -> Float[Tensor, "batch 5 out"]:
-        state = None
-        if hasattr(self, "skip"):
-            state = self.start(self.skip(raw)[1])
+        state = None if skip is None else self.start(skip)
         return self.out(self.hidden(self.gru(self.project(inputs), state)[0]))
 
 
@@ -61,47 +58,52 @@ def _coarse_network(width: int, hidden: int, outputs: int) -> nn.Sequential:
 class LocalizationHead(nn.Module):
     """Residual over the coarse trajectory; 462,980 parameters at D = 64."""
 
-    def __init__(self, width: int, skip: int = 0, raw: int = 0) -> None:
+    def __init__(self, width: int, wide: int = PAPER_WIDTH, skip: int = 0) -> None:
         super().__init__()
-        self.residual = _Trunk(width, LOCALIZATION_WIDTHS, 2, skip, raw)
-        self.coarse = _coarse_network(width, COARSE_WIDTHS["localization"], 2)
+        self.residual = _Trunk(width, wide // 2, 2, skip)
+        self.coarse = _coarse_network(width, wide // 2, 2)
 
-    def forward(self, latent: Tensor, coarse: Tensor | None, raw: Tensor) -> Float[Tensor, "batch 5 2"]:
+    def forward(self, latent: Tensor, coarse: Tensor | None, skip: Tensor | None = None) -> Float[Tensor, "batch 5 2"]:
         """Coarse (the MLP of the latent where there is none) plus residual."""
-        return (self.coarse(latent) if coarse is None else coarse) + self.residual(latent, raw)
+        return (self.coarse(latent) if coarse is None else coarse) + self.residual(latent, skip)
 
 
 class BeamHead(nn.Module):
     """Logits from the latent and the predicted trajectory; 1,759,552 parameters at D = 64."""
 
-    def __init__(self, width: int, skip: int = 0, raw: int = 0, coarse: bool = False) -> None:
+    def __init__(self, width: int, wide: int = PAPER_WIDTH, skip: int = 0, coarse: bool = False) -> None:
         super().__init__()
-        self.logits = _Trunk(width + 2, BEAM_WIDTHS, BEAMS, skip, raw)
+        self.logits = _Trunk(width + 2, wide, BEAMS, skip)
         if coarse:
             self.gain = nn.Parameter(torch.tensor([COARSE_GAIN]))
 
     def forward(
-        self, latent: Tensor, trajectory: Tensor, coarse: Tensor | None, raw: Tensor
+        self, latent: Tensor, trajectory: Tensor, coarse: Tensor | None, skip: Tensor | None = None
     ) -> Float[Tensor, "batch 5 64"]:
         """Scores of the beams; a coarse spectrum is added with a trained weight."""
-        logits = self.logits(torch.cat([latent, trajectory], -1), raw)
+        logits = self.logits(torch.cat([latent, trajectory], -1), skip)
         return logits if coarse is None else logits + self.gain * coarse
 
 
 class RssiHead(nn.Module):
     """The spectrum as residual over a coarse one; 1,826,688 parameters at D = 64."""
 
-    def __init__(self, width: int, skip: int = 0, raw: int = 0) -> None:
+    def __init__(self, width: int, wide: int = PAPER_WIDTH, skip: int = 0) -> None:
         super().__init__()
-        self.residual = _Trunk(width + 2, BEAM_WIDTHS, BEAMS, skip, raw)
-        self.coarse = _coarse_network(width, COARSE_WIDTHS["rssi"], BEAMS)
+        self.residual = _Trunk(width + 2, wide, BEAMS, skip)
+        self.coarse = _coarse_network(width, wide, BEAMS)
 
     def forward(
-        self, latent: Tensor, trajectory: Tensor, coarse: Tensor | None, raw: Tensor
+        self,
+        latent: Tensor,
+        trajectory: Tensor,
+        coarse: Tensor | None,
+        skip: Tensor | None = None,
+        unit: Tensor | float = 1.0,
     ) -> Float[Tensor, "batch 5 64"]:
-        """Coarse (the MLP of the latent where there is none) plus residual."""
+        """Coarse (the MLP of the latent where there is none) plus residual, which counts in `unit`."""
         base = self.coarse(latent) if coarse is None else coarse
-        return base + self.residual(torch.cat([latent, trajectory], -1), raw)
+        return base + unit * self.residual(torch.cat([latent, trajectory], -1), skip)
 
 
 class Readout(nn.Module):
@@ -174,9 +176,11 @@ class Heads(nn.Module):
                 for task, modality in TASK_MODALITY.items()
             }
         )
-        self.localization = LocalizationHead(width, config.skip, raw)
-        self.beam = BeamHead(width, config.skip, raw, coarse=config.coarse_beam != "none")
-        self.rssi = RssiHead(width, config.skip, raw)
+        if config.skip:
+            self.skip = nn.GRU(raw, config.skip, batch_first=True)
+        self.localization = LocalizationHead(width, config.width, config.skip)
+        self.beam = BeamHead(width, config.width, config.skip, coarse=config.coarse_beam != "none")
+        self.rssi = RssiHead(width, config.width, config.skip)
         self.estimate = CoarseSpectrum(config.map_neighbours)
 
     def _history(self, history: Mapping[str, Tensor], name: str) -> Tensor | None:
@@ -205,17 +209,21 @@ class Heads(nn.Module):
             episode: of every window, in training: the beam map then leaves its own episode out.
         """
         read = {task: readout(latents) for task, readout in self.readouts.items()}
-        raw = self._raw(history)
         position, power = self._history(history, "gps"), self._history(history, "rf")
         coarse = None if position is None else least_squares_velocity(position, self.config.velocity_frames)
-        trajectory = self.localization(read["localization"], coarse, raw)
+        unit: Tensor | float = 1.0
+        if self.config.relative_power and power is not None:
+            middle, unit = window_scale(power)
+            history = {**history, "rf": (power - middle) / unit}
+        skip = self.skip(self._raw(history))[1] if self.config.skip else None
+        trajectory = self.localization(read["localization"], coarse, skip)
         guide = trajectory.detach()
 
         def estimate(kind: str) -> Tensor | None:
             return self.estimate(kind, power, position, guide, episode)
 
-        logits = self.beam(read["beam"], guide, estimate(self.config.coarse_beam), raw)
-        spectrum = self.rssi(read["rssi"], guide, estimate(self.config.coarse_spectrum), raw)
+        logits = self.beam(read["beam"], guide, estimate(self.config.coarse_beam), skip)
+        spectrum = self.rssi(read["rssi"], guide, estimate(self.config.coarse_spectrum), skip, unit)
         return HeadOutput(trajectory, logits, spectrum)
 
     def loss(

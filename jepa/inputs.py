@@ -1,4 +1,4 @@
-"""From frames to what the model reads: standardised once, gathered by window, centred if asked for."""
+"""From frames to what the model reads: standardised once, gathered by window, relative to the window if asked for."""
 
 import json
 from collections.abc import Mapping
@@ -15,7 +15,7 @@ from jepa.preprocess import Normaliser
 from jepa.windows import T_OBS, Windows
 from twin.errors import UserError
 
-__all__ = ["Normalisers", "WindowInputs", "centred", "dataset_of_windows"]
+__all__ = ["Normalisers", "WindowInputs", "dataset_of_windows", "relative", "window_scale"]
 
 
 def dataset_of_windows(store: FrameStore, windows: Windows) -> Int[Tensor, "window"]:
@@ -31,14 +31,14 @@ class Normalisers:
     found: dict[str, Normaliser]
 
     @classmethod
-    def fit(cls, store: FrameStore, windows: Windows, how: str = "together") -> "Normalisers":
+    def fit(cls, store: FrameStore, windows: Windows, config: InputConfig) -> "Normalisers":
         """Statistics of the frames of the training windows."""
-        if how == "together":
-            return cls({"*": Normaliser.fit(store, windows)})
+        if config.normalise == "together":
+            return cls({"*": Normaliser.fit(store, windows, config.frame)})
         of_window = dataset_of_windows(store, windows)
         return cls(
             {
-                dataset.name: Normaliser.fit(store, windows.select(of_window == number))
+                dataset.name: Normaliser.fit(store, windows.select(of_window == number), config.frame)
                 for number, dataset in enumerate(store.datasets)
                 if bool((of_window == number).any())
             }
@@ -72,7 +72,13 @@ class Normalisers:
         try:
             raw = json.loads(path.read_text())
             found = {
-                name: Normaliser(**{**one, "position_mean_m": tuple(one["position_mean_m"])})
+                name: Normaliser(
+                    **{
+                        **one,
+                        "position_mean_m": tuple(one["position_mean_m"]),
+                        "axes": tuple(tuple(axis) for axis in one["axes"]),
+                    }
+                )
                 for name, one in raw.items()
             }
         except FileNotFoundError:
@@ -93,12 +99,25 @@ class Normalisers:
         return found
 
 
-def centred(values: Mapping[str, Tensor], config: InputConfig) -> dict[str, Tensor]:
-    """Inputs (B, T, C) with what `config` subtracts taken off; it is found in the observed frames alone."""
+LEAST_DEVIATION = 0.1
+"""A window's deviation of power is not taken for smaller than this [standardised]: noise alone is not blown up."""
+
+
+def window_scale(
+    power: Float[Tensor, "batch frame 64"],
+) -> tuple[Float[Tensor, "batch 1 1"], Float[Tensor, "batch 1 1"]]:
+    """Mean and deviation of the power in the observed frames of windows."""
+    observed = power[:, :T_OBS]
+    return observed.mean((1, 2), keepdim=True), observed.std((1, 2), keepdim=True).clamp_min(LEAST_DEVIATION)
+
+
+def relative(values: Mapping[str, Tensor], config: InputConfig) -> dict[str, Tensor]:
+    """Inputs (B, T, C) relative to their window as `config` wants it; its measure is the observed frames alone."""
     found = dict(values)
-    if config.centre_power and "rf" in found:
-        found["rf"] = found["rf"] - found["rf"][:, :T_OBS].mean((1, 2), keepdim=True)
-    if config.centre_position and "gps" in found:
+    if config.power == "window" and "rf" in found:
+        mean, deviation = window_scale(found["rf"])
+        found["rf"] = (found["rf"] - mean) / deviation
+    if config.position == "last" and "gps" in found:
         found["gps"] = found["gps"] - found["gps"][:, T_OBS - 1 : T_OBS]
     return found
 

@@ -14,7 +14,7 @@ from jepa.checkpoint import load_tensors, save_tensors
 from jepa.config import HeadConfig, PretrainConfig, load_config
 from jepa.frames import FrameStore
 from jepa.heads import TASK_MODALITY, Heads
-from jepa.inputs import Normalisers, WindowInputs, centred, dataset_of_windows
+from jepa.inputs import Normalisers, WindowInputs, dataset_of_windows, relative
 from jepa.model import JepaModel, Latents
 from jepa.predict import Output
 from jepa.preprocess import Normaliser
@@ -71,7 +71,7 @@ class _HeadData:
         seen = {name: values for name, values in history.items() if name in model.layout.modalities}
         deviation = torch.tensor([normalisers.of(dataset).power_std_db for dataset in store.datasets])
         return cls(
-            latents=latents_of(model, centred(seen, config.inputs), config.heads),
+            latents=latents_of(model, relative(seen, config.inputs), config.heads),
             history=history,
             position=future["gps"],
             power=future["rf"],
@@ -241,7 +241,7 @@ class JepaPredictor:
         device = next(self.model.parameters()).device
         values = {name: normaliser(name, history.modality(name).to(device)).float() for name in TASK_MODALITY.values()}
         seen = {name: part for name, part in values.items() if name in self.model.layout.modalities}
-        latents = latents_of(self.model, centred(seen, self.config.inputs), self.config.heads)
+        latents = latents_of(self.model, relative(seen, self.config.inputs), self.config.heads)
         found: list[tuple[Tensor, Tensor, Tensor]] = []
         for rows in torch.arange(len(history), device=device).split(CHUNK):
             output = self.heads(latents.select(rows), {name: part[rows] for name, part in values.items()})

@@ -1,21 +1,21 @@
-"""Normalisation, fitted on the training windows: power in dB, position in one common scale.
+"""Normalisation, fitted on the training windows: power in dB, position in one common scale, in the frame of the site.
 
 A layer norm after a linear map of raw metres would keep the azimuth and lose the range, hence the scale before it.
+East and north mean nothing to a network that moves from site to site; along the street and away from its base station
+do.
 """
 
-import json
-from dataclasses import asdict, dataclass
-from pathlib import Path
+from dataclasses import dataclass, replace
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor
 
 from jepa.frames import FrameStore
 from jepa.samples import Samples
 from jepa.windows import Windows
 
-__all__ = ["POWER_FLOOR", "Normaliser", "power_db"]
+__all__ = ["POWER_FLOOR", "Normaliser", "power_db", "site_axes"]
 
 POWER_FLOOR = 1e-30
 """Smallest linear power that has a logarithm here."""
@@ -26,6 +26,29 @@ def power_db(power: Float[Tensor, "*batch"]) -> Float[Tensor, "*batch"]:
     return 10 * torch.log10(power.clamp_min(POWER_FLOOR))
 
 
+OUTLIER = 3.0
+"""Positions further from the middle than this many median distances do not turn the axes."""
+Axes = tuple[tuple[float, float], tuple[float, float]]
+EAST_NORTH: Axes = ((1.0, 0.0), (0.0, 1.0))
+
+
+def site_axes(position_m: Float[Tensor, "frame 2"], best_beam: Int[Tensor, "frame"]) -> Axes:
+    """Rows: the direction along the street in which the beam number rises, and the one away from the base station.
+
+    The street is the first principal axis of the positions, without outliers.
+    """
+    middle = position_m.median(0).values
+    centred = position_m - middle
+    distance = centred.norm(dim=-1)
+    near = centred[distance <= OUTLIER * distance.median() + 1]
+    axes = torch.linalg.svd(near, full_matrices=False).Vh
+    along, away = axes[0], axes[1]
+    rise = (centred @ along) @ (best_beam.to(centred) - best_beam.to(centred).mean())
+    along = -along if float(rise) < 0 else along
+    away = -away if float(middle @ away) < 0 else away
+    return ((float(along[0]), float(along[1])), (float(away[0]), float(away[1])))
+
+
 @dataclass(frozen=True)
 class Normaliser:
     """Standardisation of the modalities: one mean and deviation over all beams, one mean and common scale of positions.
@@ -34,23 +57,33 @@ class Normaliser:
         power_mean_db, power_std_db: of 10 log10 of the power over all beams and frames of the training windows.
         position_mean_m: mean east and north.
         position_scale_m: root of the mean variance of the two coordinates.
+        axes: rows are the directions in which the two standardised coordinates grow, in east and north.
     """
 
     power_mean_db: float
     power_std_db: float
     position_mean_m: tuple[float, float]
     position_scale_m: float
+    axes: Axes = EAST_NORTH
 
     @classmethod
-    def fit(cls, store: FrameStore, windows: Windows) -> "Normaliser":
-        """The statistics of the frames of `windows`, each frame counted once."""
+    def fit(cls, store: FrameStore, windows: Windows, frame: str = "east-north") -> "Normaliser":
+        """The statistics of the frames of `windows`, each frame counted once.
+
+        Args:
+            frame: `east-north`, or `site` for the axes of `site_axes`.
+        """
         frames = torch.unique(windows.index)
-        return cls._of(store.values["rf"][frames], store.values["gps"][frames])
+        position = store.values["gps"][frames]
+        found = cls._of(store.values["rf"][frames], position)
+        return replace(found, axes=site_axes(position, store.best_beam[frames])) if frame == "site" else found
 
     @classmethod
-    def of(cls, samples: Samples) -> "Normaliser":
+    def of(cls, samples: Samples, frame: str = "east-north") -> "Normaliser":
         """The statistics of the observed frames of samples."""
-        return cls._of(samples.history.power.flatten(0, 1), samples.history.position_m.flatten(0, 1))
+        power, position = samples.history.power.flatten(0, 1), samples.history.position_m.flatten(0, 1)
+        found = cls._of(power, position)
+        return replace(found, axes=site_axes(position, power.argmax(-1))) if frame == "site" else found
 
     @classmethod
     def _of(cls, linear_power: Float[Tensor, "frame 64"], position_m: Float[Tensor, "frame 2"]) -> "Normaliser":
@@ -77,18 +110,10 @@ class Normaliser:
 
     def position(self, position_m: Float[Tensor, "*batch 2"]) -> Float[Tensor, "*batch 2"]:
         """Position in metres, standardised."""
-        return (position_m - position_m.new_tensor(self.position_mean_m)) / self.position_scale_m
+        centred = position_m - position_m.new_tensor(self.position_mean_m)
+        return centred @ position_m.new_tensor(self.axes).T / self.position_scale_m
 
     def position_m_of(self, standardised: Float[Tensor, "*batch 2"]) -> Float[Tensor, "*batch 2"]:
         """Position in metres of a standardised one: the inverse of `position`."""
-        return standardised * self.position_scale_m + standardised.new_tensor(self.position_mean_m)
-
-    def save(self, path: Path) -> None:
-        """Write the statistics as JSON."""
-        path.write_text(json.dumps(asdict(self), indent=1) + "\n")
-
-    @classmethod
-    def load(cls, path: Path) -> "Normaliser":
-        """The statistics that `save` wrote."""
-        raw = json.loads(path.read_text())
-        return cls(**{**raw, "position_mean_m": tuple(raw["position_mean_m"])})
+        turned = standardised @ standardised.new_tensor(self.axes)
+        return turned * self.position_scale_m + standardised.new_tensor(self.position_mean_m)

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from jepa.checkpoint import load_checkpoint
 from jepa.config import PretrainConfig
-from jepa.inputs import WindowInputs, centred
+from jepa.inputs import WindowInputs, relative
 from jepa.masking import draw_mask
 from jepa.model import JepaModel
 from jepa.objectives import collapse_name, ema_momentum, health_of, pretraining_loss
@@ -72,7 +72,7 @@ def pretrain(
     accelerated = torch.device(device).type == "cuda"
 
     def loss(rows: Tensor, generator: torch.Generator, step: int) -> tuple[Tensor, dict[str, float]]:
-        inputs = centred(windows.whole(rows), config.inputs)
+        inputs = relative(windows.whole(rows), config.inputs)
         hidden = draw_mask(layout, len(rows), config.mask.kinds, config.mask.ratio, generator)
         with torch.autocast(torch.device(device).type, torch.bfloat16, enabled=accelerated):
             value, parts = pretraining_loss(model, inputs, hidden, objective, generator)
@@ -85,7 +85,7 @@ def pretrain(
             model.update_target(ema_momentum(objective, step, steps))
 
     def at_epoch_end(epoch: int) -> dict[str, float | str]:
-        health = health_of(model, centred(watched.whole(chosen), config.inputs), objective, T_OBS)
+        health = health_of(model, relative(watched.whole(chosen), config.inputs), objective, T_OBS)
         mean_loss = sums["loss"] / max(1, sums["steps"])
         before = history[-1] if history else _last_record(run, epoch)
         collapse = collapse_name(mean_loss, health, before)

@@ -78,7 +78,7 @@ def pretrain_run(
     if resume and (out / "config.yaml").exists():
         _same_config(load_config(out / "config.yaml"), config, out)
     create_run(out, RunDescription.of("model", "jepa", store, parts, seed=config.seed), resume)
-    normalisers = Normalisers.fit(store, parts.parts["train"], config.inputs.normalise)
+    normalisers = Normalisers.fit(store, parts.parts["train"], config.inputs)
     parts.save(out / "split.json")
     normalisers.save(out / "stats.json")
     save_config(config, out / "config.yaml")
@@ -221,7 +221,7 @@ def adapt_run(
         config = config.model_copy(update={"seed": seed})
     store = FrameStore.load(data, place)
     parts = make_split(store, split, fold, config.seed).with_share(fraction, config.seed)
-    normalisers = Normalisers.fit(store, parts.parts["train"], config.inputs.normalise)
+    normalisers = Normalisers.fit(store, parts.parts["train"], config.inputs)
     # a random backbone is drawn from the seed that the parent began with
     parent_config = load_config(run / "config.yaml")
     model = load_backbone(run, parent_config, config.heads.backbone, place)
@@ -255,7 +255,7 @@ def adapt_run(
     draft.rename(out)
 
 
-SHAPE_OF_HEADS = ("readout", "skip", "coarse_beam")
+SHAPE_OF_HEADS = ("readout", "width", "skip", "coarse_beam", "relative_power")
 """Options that decide which weights the heads have."""
 
 

@@ -139,6 +139,9 @@ class Ue(_Section):
     lane: int = 0
     speed_mps: float = Field(12.0, gt=0, le=70, description="desired speed")
     antenna_above_roof_m: float = Field(0.2, gt=0, le=5)
+    view_margin_deg: float | None = Field(
+        None, ge=-45, le=90, description="record only while it is inside the codebook's field of view, widened by this"
+    )
 
 
 class Codebook(_Section):

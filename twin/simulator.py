@@ -99,8 +99,24 @@ class Simulator:
 
     @cached_property
     def traffic(self) -> TrafficTrace:
-        """The vehicles of the whole episode."""
-        return simulate_traffic(self.scenario, self.scenario.frames, self.seed, self.episode)
+        """The vehicles of the whole episode.
+
+        Raises:
+            UserError: the UE never comes into view.
+        """
+        whole = simulate_traffic(self.scenario, self.scenario.frames, self.seed, self.episode)
+        margin_deg = self.scenario.ue.view_margin_deg
+        if margin_deg is None:
+            return whole
+        half_rad = math.radians(self.scenario.radio.codebook.field_of_view_deg / 2 + margin_deg)
+        east, north = whole.box[:, 0, 0], whole.box[:, 0, 1]
+        turn_rad = np.angle(np.exp(1j * (np.arctan2(north, east) - self.scenario.boresight_rad)))
+        seen = np.flatnonzero(np.abs(turn_rad) <= half_rad)
+        if not len(seen):
+            raise UserError(
+                f"the UE is not in view within {self.scenario.frames} frames", "ue.view_margin_deg", "raise frames"
+            )
+        return whole.cut(int(seen[0]), int(seen[-1]) + 1)
 
     @property
     def frames(self) -> int:

@@ -12,6 +12,8 @@ from torch.nn import functional
 
 from jepa.baselines.base import Baseline, TorchState, as_output
 from jepa.baselines.extrapolation import constant_velocity
+from jepa.config import InputConfig
+from jepa.inputs import relative, window_scale
 from jepa.predict import Output
 from jepa.preprocess import Normaliser, power_db
 from jepa.samples import History, Samples
@@ -54,25 +56,31 @@ class CascadeGru(nn.Module):
 
 
 class GruCascade(Baseline):
-    """All three tasks. `start` is the state of one fitted elsewhere (on the twin, say)."""
+    """All three tasks.
+
+    Args:
+        start: the state of one fitted elsewhere (on the twin, say).
+        inputs: how raw modalities become inputs; one that moves from site to site reads what the backbone reads.
+    """
 
     name = "gru_cascade"
 
-    def __init__(self, start: TorchState | None = None, plan: Plan = PLAN) -> None:
+    def __init__(self, start: TorchState | None = None, plan: Plan = PLAN, inputs: InputConfig | None = None) -> None:
         self.start = start
         self.plan = plan
+        self.inputs = inputs or InputConfig()
 
     def fit(self, train: Samples, val: Samples, seed: int) -> None:
         """Cross-entropy with softened labels, L1 of positions, mean squared error of spectra."""
         torch.manual_seed(seed)
-        self.normaliser = Normaliser.of(train)
+        self.normaliser = Normaliser.of(train, self.inputs.frame)
         self.model = CascadeGru().to(train.power.device)
         if self.start is not None:
             self.model.load_state_dict(self.start)
-        features, coarse = self._inputs(train.history)
+        features, coarse, last, unit = self._inputs(train.history)
         place = self.normaliser.position(train.position_m)
         labels = soft_labels(train.power, SOFT_LABEL_DB)
-        change = self.normaliser.power(train.power) - features[:, -1:, :64]
+        change = (self.normaliser.power(train.power) - last) / unit
 
         def loss(rows: Tensor, generator: torch.Generator, step: int) -> tuple[Tensor, dict[str, float]]:
             trajectory, logits, spectrum = self.model(features[rows], coarse[rows])
@@ -82,14 +90,17 @@ class GruCascade(Baseline):
 
         fit(self.model, loss, len(train), replace(self.plan, seed=seed))
 
-    def _inputs(self, history: History) -> tuple[Tensor, Tensor]:
-        position = self.normaliser.position(history.position_m)
-        return torch.cat([self.normaliser.power(history.power), position], -1), constant_velocity(position)
+    def _inputs(self, history: History) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """Features, coarse trajectory, last spectrum, and the unit in which its change counts."""
+        position, power = self.normaliser.position(history.position_m), self.normaliser.power(history.power)
+        seen = relative({"rf": power}, self.inputs)["rf"]
+        unit = window_scale(power)[1] if self.inputs.power == "window" else torch.ones_like(power[:, :1, :1])
+        return torch.cat([seen, position], -1), constant_velocity(position), power[:, -1:], unit
 
     @torch.no_grad()
     def predict(self, history: History) -> Output:
         """Trajectory, beam and spectrum."""
-        features, coarse = self._inputs(history)
+        features, coarse, last, unit = self._inputs(history)
         trajectory, logits, change = self.model(features, coarse)
-        spectrum = self.normaliser.power_db_of(features[:, -1:, :64] + change)
+        spectrum = self.normaliser.power_db_of(last + unit * change)
         return as_output(len(history), self.normaliser.position_m_of(trajectory), logits, spectrum)

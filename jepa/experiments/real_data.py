@@ -3,16 +3,21 @@
 Each row is one model on one scenario, split, fold and seed; a stopped run goes on where it was. The backbone is
 pretrained on the twin's `drive_by`, its heads are trained there first and then adapted to the real site. The controls
 are the same heads on the same backbone with random weights and with its output zeroed, and the fair rival is
-`gru_cascade` pretrained on the same twin.
+`gru_cascade` pretrained on the same twin. Rows are computed side by side, one thread each; each remembers its seconds.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+import multiprocessing
+import os
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from rich.console import Console
+import torch
 
 from jepa import workflows
 from jepa.baselines import BASELINES, InterpolationCeiling
@@ -24,6 +29,7 @@ from jepa.config import preset
 from jepa.evaluate import measures_of
 from jepa.experiments.table import RowStore, markdown_table, write_json
 from jepa.frames import FrameStore
+from jepa.inputs import Normalisers
 from jepa.metrics import BOOTSTRAP_DRAWS
 from jepa.predict import Output
 from jepa.predictor import JepaPredictor
@@ -43,6 +49,7 @@ class Budget:
     width: int
     twin_episodes: int
     pretrain_epochs: int
+    twin_head_epochs: int
     paper_epochs: int
     head_epochs: int
     seeds: int
@@ -51,20 +58,22 @@ class Budget:
 
 
 BUDGETS = {
-    "quick": Budget(64, 150, 2, 2, 4, 1, ()),
-    "default": Budget(64, 600, 12, 20, 20, 1, (0, 2, 4)),
-    "full": Budget(128, 1200, 100, 100, 30, 3, tuple(range(FOLDS))),
+    "quick": Budget(64, 150, 2, 1, 2, 4, 1, ()),
+    "default": Budget(64, 2000, 4, 2, 10, 12, 3, (1, 3)),
+    "full": Budget(128, 4000, 100, 4, 100, 30, 3, tuple(range(FOLDS))),
 }
-"""`quick` shows that everything runs, `default` is planned for three hours on two cores (not measured), `full` for
-a GPU."""
+"""`quick` shows that everything runs, `default` ends within three hours on two cores, `full` is for a GPU."""
 
 BACKBONES = ("pretrained", "random", "zeroed")
-RIVALS = ("gru_power_position", "gru_cascade")
+RIVALS = ("gru_power_position", "gru_cascade", "twin_jepa_random_1", "twin_jepa_zeroed_1", "twin_gru_cascade_1")
 METRICS = (("localization", "ade_m"), ("beam", "top1"), ("beam", "top3"), ("beam", "l1_rsrp_db"), ("rssi", "mae_db"))
 WITHOUT_SEED = ("hold_last", "constant_velocity", "least_squares_velocity", "position_knn")
 """Baselines that draw nothing: one seed tells all."""
 TWIN = "drive_by"
-_console = Console(stderr=True)
+TWIN_BATCH = 128
+MOST_WORKERS = 8
+
+Row = Callable[[], dict[str, Any]]
 
 
 def run(out: Path, data: Sequence[Path] = (), budget: str = "default") -> None:
@@ -79,16 +88,23 @@ def run(out: Path, data: Sequence[Path] = (), budget: str = "default") -> None:
         raise UserError(f"unknown budget {budget!r}", "--budget", f"choose from {', '.join(BUDGETS)}")
     spent = BUDGETS[budget]
     rows = RowStore(out / "rows", {"name": budget, **_as_json(spent)})
-    makers = dict(_rows(out, list(data), spent))
+    for path in data:
+        for place in _places(path, spent):
+            place.load()  # what is wrong with the data is said before hours of work
+    workers = 1 if torch.cuda.is_available() else min(MOST_WORKERS, os.cpu_count() or 1)
+    rows.row("twin/data", partial(_twin_data, out, spent, workers))
+    stages = [
+        [*_backbones(out, spent), *_alone(out, list(data), spent)],
+        list(_twin_heads(out, spent)),
+        list(_adapted(out, list(data), spent)),
+    ]
     with progress_bar() as bar:
-        task = bar.add_task("rows", total=len(makers))
-        for key, compute in makers.items():
-            if not rows.has(key):
-                _console.print(key)
-            rows.row(key, compute)
-            bar.advance(task)
-    found = {key: rows.row(key, compute) for key, compute in makers.items()}
-    page = _page(found, [path.name for path in data], budget, spent)
+        task = bar.add_task("rows", total=sum(map(len, stages)))
+        for stage in stages:
+            for _ in _computed(rows, stage, workers):
+                bar.advance(task)
+    found = {key: rows.row(key, job) for stage in stages for key, job in stage}
+    page = _page({"twin/data": rows.row("twin/data", dict), **found}, [path.name for path in data], budget, spent)
     (out / "real_data.md").write_text(page)
     write_json(out / "real_data.json", found)
     print(page)
@@ -98,39 +114,44 @@ def _as_json(budget: Budget) -> dict[str, Any]:
     return {key: list(value) if isinstance(value, tuple) else value for key, value in asdict(budget).items()}
 
 
-Row = Callable[[], dict[str, Any]]
+def _computed(rows: RowStore, jobs: Iterable[tuple[str, Row]], workers: int) -> Iterator[str]:
+    """The keys of some rows, as they are there."""
+    missing = []
+    for key, job in jobs:
+        if rows.has(key):
+            yield key
+        else:
+            missing.append((key, job))
+    if workers == 1:
+        for key, job in missing:
+            yield _compute(rows, key, job)
+        return
+    with ProcessPoolExecutor(workers, multiprocessing.get_context("spawn"), initializer=_single_thread) as pool:
+        try:
+            for future in as_completed([pool.submit(_compute, rows, key, job) for key, job in missing]):
+                yield future.result()
+        except BaseException:
+            pool.shutdown(cancel_futures=True)
+            raise
 
 
-def _rows(out: Path, data: list[Path], budget: Budget) -> Iterator[tuple[str, Row]]:
-    """Key and computation of every row, the cheap ones first."""
-    places = [("blocked", 0, seed) for seed in range(budget.seeds)] + [("folds", fold, 0) for fold in budget.folds]
-    for path in data:
-        for split, fold, seed in places:
-            site = _Site(path, split, fold, seed)
-            for name in BASELINES:
-                if seed == 0 or name not in WITHOUT_SEED:
-                    yield site.key(name), lambda site=site, name=name: _baseline_row(site, name)  # type: ignore[misc]
-            if seed == 0:
-                yield site.key("interpolation_ceiling"), lambda site=site: _ceiling_row(site)  # type: ignore[misc]
-    for path in data:
-        for split, fold, seed in places:
-            site = _Site(path, split, fold, seed)
-            yield site.key("jepa_paper"), lambda site=site: _paper_row(out, site, budget)  # type: ignore[misc]
-            yield site.key("twin_jepa_0"), lambda site=site: _adapted_row(out, site, budget, "pretrained", 0.0)  # type: ignore[misc]
-            for share in budget.fractions:
-                for kind in BACKBONES:
-                    yield (
-                        site.key(f"twin_jepa_{kind}_{share:g}"),
-                        lambda site=site, kind=kind, share=share: _adapted_row(out, site, budget, kind, share),  # type: ignore[misc]
-                    )
-                yield (
-                    site.key(f"twin_gru_cascade_{share:g}"),
-                    lambda site=site, share=share: _rival_row(out, site, budget, share),  # type: ignore[misc]
-                )
+def _single_thread() -> None:
+    torch.set_num_threads(1)
+
+
+def _compute(rows: RowStore, key: str, job: Row) -> str:
+    rows.row(key, partial(_timed, job))
+    return key
+
+
+def _timed(job: Row) -> dict[str, Any]:
+    start = time.monotonic()
+    found = job()
+    return {**found, "seconds": time.monotonic() - start}
 
 
 @dataclass(frozen=True)
-class _Site:
+class _Place:
     """A scenario under one split, fold and seed."""
 
     path: Path
@@ -146,6 +167,45 @@ class _Site:
         return store, make_split(store, self.split, self.fold, self.seed).with_share(share, self.seed)
 
 
+def _places(path: Path, budget: Budget) -> list[_Place]:
+    blocked = [_Place(path, "blocked", 0, seed) for seed in range(budget.seeds)]
+    return blocked + [_Place(path, "folds", fold, 0) for fold in budget.folds]
+
+
+def _backbones(out: Path, budget: Budget) -> Iterator[tuple[str, Row]]:
+    for seed in range(budget.seeds):
+        yield f"twin/seed-{seed}/pretraining", partial(_pretrained_on_twin, out, budget, seed)
+
+
+def _alone(out: Path, data: list[Path], budget: Budget) -> Iterator[tuple[str, Row]]:
+    """Rows that need nothing of the twin: the recipe as published, and the baselines."""
+    places = [place for path in data for place in _places(path, budget)]
+    for place in places:
+        for name in BASELINES:
+            if place.seed == 0 or name not in WITHOUT_SEED:
+                yield place.key(name), partial(_baseline_row, place, name)
+        if place.seed == 0:
+            yield place.key("interpolation_ceiling"), partial(_ceiling_row, place)
+        yield place.key("jepa_paper"), partial(_paper_row, out, place, budget)
+
+
+def _twin_heads(out: Path, budget: Budget) -> Iterator[tuple[str, Row]]:
+    for seed in range(budget.seeds):
+        for kind in BACKBONES:
+            yield f"twin/seed-{seed}/heads-{kind}", partial(_heads_on_twin, out, seed, kind)
+        yield f"twin/seed-{seed}/gru_cascade", partial(_rival_on_twin, out, budget, seed)
+
+
+def _adapted(out: Path, data: list[Path], budget: Budget) -> Iterator[tuple[str, Row]]:
+    """Everything that was trained on the twin: as it is (0), and adapted on shares of the real training sequences."""
+    for share in (0.0, *budget.fractions):
+        for place in [place for path in data for place in _places(path, budget)]:
+            for kind in BACKBONES:
+                job = partial(_adapted_row, out, place, budget, kind, share)
+                yield place.key(f"twin_jepa_{kind}_{share:g}"), job
+            yield place.key(f"twin_gru_cascade_{share:g}"), partial(_rival_row, out, place, budget, share)
+
+
 def _summary(output: Output, samples: Samples) -> dict[str, Any]:
     """Windows of every sequence and sums of every metric over them: enough for means, intervals and differences."""
     measures = measures_of(output, samples)
@@ -157,159 +217,219 @@ def _summary(output: Output, samples: Samples) -> dict[str, Any]:
     return found
 
 
-def _baseline_row(site: _Site, name: str) -> dict[str, Any]:
-    store, split = site.load()
+def _baseline_row(place: _Place, name: str) -> dict[str, Any]:
+    store, split = place.load()
     samples = {part: Samples.gather(store, windows) for part, windows in split.parts.items()}
     baseline = BASELINES[name]()
-    baseline.fit(samples["train"], samples["val"], site.seed)
+    baseline.fit(samples["train"], samples["val"], place.seed)
     return _summary(baseline.predict(samples["test"].history), samples["test"])
 
 
-def _ceiling_row(site: _Site) -> dict[str, Any]:
-    store, split = site.load()
+def _ceiling_row(place: _Place) -> dict[str, Any]:
+    store, split = place.load()
     ceiling = InterpolationCeiling()
     ceiling.fit(store, split.parts["train"], split.parts["val"])
     return _summary(ceiling.predict(store, split.parts["test"]), Samples.gather(store, split.parts["test"]))
 
 
-def _predicted(run: Path, site: _Site, backbone: str = "pretrained") -> dict[str, Any]:
-    store, split = site.load()
-    predictor = JepaPredictor.load(run, workflows.pick_device("auto"), backbone=backbone)
+def _predicted(predictor: JepaPredictor, place: _Place) -> dict[str, Any]:
+    store, split = place.load()
     return _summary(predictor.predict(store, split.parts["test"]), Samples.gather(store, split.parts["test"]))
 
 
-def _paper_row(out: Path, site: _Site, budget: Budget) -> dict[str, Any]:
+def _loaded(run: Path, backbone: str = "pretrained") -> JepaPredictor:
+    return JepaPredictor.load(run, workflows.pick_device("auto"), backbone=backbone)
+
+
+def _paper_row(out: Path, place: _Place, budget: Budget) -> dict[str, Any]:
     """The recipe as published, on the scenario alone."""
-    run = out / "runs" / site.key("jepa_paper")
-    settings = [f"seed={site.seed}", f"model.width={budget.width}", f"epochs={budget.paper_epochs}"]
-    config = preset("paper", [*settings, f"heads.epochs={budget.head_epochs}"])
-    workflows.pretrain_run([site.path], run, config, split=site.split, fold=site.fold, resume=True, label="")
-    workflows.heads_run(run, [site.path], resume=True, label="")
-    return _predicted(run, site)
+    run = out / "runs" / place.key("jepa_paper")
+    settings = [f"seed={place.seed}", f"model.width={budget.width}", f"epochs={budget.paper_epochs}"]
+    config = preset("paper", [*settings, f"heads.epochs={budget.paper_epochs}"])
+    workflows.pretrain_run([place.path], run, config, split=place.split, fold=place.fold, resume=True, label="")
+    workflows.heads_run(run, [place.path], resume=True, label="")
+    return _predicted(_loaded(run), place)
 
 
-def _twin_data(out: Path, budget: Budget) -> Path:
+def _twin_path(out: Path) -> Path:
     """The wide twin that everything pretrained here has seen."""
-    path = out / "twin" / TWIN
-    generate_dataset(TWIN, path, episodes=budget.twin_episodes, seed=0, workers=2)
-    return path
+    return out / "twin" / TWIN
 
 
-def _twin_run(out: Path, budget: Budget, seed: int, backbone: str) -> Path:
-    """The backbone pretrained on the twin, with heads trained there on it or on one of its controls."""
-    run, twin = out / "runs" / f"twin-seed-{seed}", _twin_data(out, budget)
+def _twin_data(out: Path, budget: Budget, workers: int) -> dict[str, Any]:
+    start = time.monotonic()
+    frames = generate_dataset(TWIN, _twin_path(out), episodes=budget.twin_episodes, seed=0, workers=workers)
+    return {"frames": frames, "seconds": (time.monotonic() - start) * workers}
+
+
+def _twin_run(out: Path, seed: int) -> Path:
+    return out / "runs" / f"twin-seed-{seed}"
+
+
+def _pretrained_on_twin(out: Path, budget: Budget, seed: int) -> dict[str, Any]:
     settings = [f"seed={seed}", f"model.width={budget.width}", f"epochs={budget.pretrain_epochs}"]
-    config = preset("best", [*settings, f"heads.epochs={max(1, budget.head_epochs // 3)}"])
-    workflows.pretrain_run([twin], run, config, resume=True)
-    workflows.heads_run(run, [twin], backbone=backbone, resume=True, label=f"heads on the {backbone} backbone")
-    return run
+    config = preset("best", [*settings, f"heads.epochs={budget.twin_head_epochs}"])
+    workflows.pretrain_run([_twin_path(out)], _twin_run(out, seed), config, resume=True, label="")
+    return {}
 
 
-def _adapted_row(out: Path, site: _Site, budget: Budget, backbone: str, share: float) -> dict[str, Any]:
-    """Twin-trained heads on a frozen backbone, trained further on a share of the real training sequences; 0 is none."""
-    parent = _twin_run(out, budget, site.seed, backbone)
+def _heads_on_twin(out: Path, seed: int, backbone: str) -> dict[str, Any]:
+    run = _twin_run(out, seed)
+    workflows.heads_run(run, [_twin_path(out)], backbone=backbone, resume=True, label="")
+    return {}
+
+
+def _adapted_row(out: Path, place: _Place, budget: Budget, backbone: str, share: float) -> dict[str, Any]:
+    """Twin-trained heads on a frozen backbone, trained further on a share of the real training sequences.
+
+    With a share of 0 they are used as they are: of the real drives only the statistics of the inputs are known.
+    """
+    parent = _twin_run(out, place.seed)
     if share == 0:
-        return _unadapted(parent, site)
-    run = out / "runs" / site.key(f"twin_jepa_{backbone}_{share:g}")
+        store, split = place.load()
+        predictor = _loaded(parent, backbone)
+        normalisers = Normalisers.fit(store, split.parts["train"], predictor.config.inputs)
+        return _predicted(replace(predictor, normalisers=normalisers), place)
+    run = out / "runs" / place.key(f"twin_jepa_{backbone}_{share:g}")
     if not run.exists():
         workflows.adapt_run(
             parent,
-            [site.path],
+            [place.path],
             run,
             fraction=share,
-            settings=[f"heads.epochs={budget.head_epochs}"],
-            split=site.split,
-            fold=site.fold,
-            seed=site.seed,
+            settings=[f"heads.epochs={budget.head_epochs}", "heads.batch_size=64"],
+            split=place.split,
+            fold=place.fold,
+            seed=place.seed,
             backbone=backbone,
             label="",
         )
-    return _predicted(run, site, backbone)
+    return _predicted(_loaded(run, backbone), place)
 
 
-def _unadapted(run: Path, site: _Site) -> dict[str, Any]:
-    return _predicted(run, site)
+def _rival_place(out: Path, seed: int) -> Path:
+    return out / "runs" / f"twin-gru_cascade-seed-{seed}"
 
 
-def _rival_row(out: Path, site: _Site, budget: Budget, share: float) -> dict[str, Any]:
-    """`gru_cascade` pretrained on the same twin, then trained on the share of real sequences."""
-    start = _twin_rival(out, budget, site.seed)
-    store, split = site.load(share)
+def _rival_on_twin(out: Path, budget: Budget, seed: int) -> dict[str, Any]:
+    """Weights of `gru_cascade` fitted on the twin."""
+    store = FrameStore.load([_twin_path(out)])
+    parts = make_split(store, "blocked").parts
+    plan = replace(CASCADE_PLAN, epochs=budget.twin_head_epochs, batch_size=TWIN_BATCH)
+    rival = GruCascade(plan=plan, inputs=preset("best").inputs)
+    rival.fit(Samples.gather(store, parts["train"]), Samples.gather(store, parts["val"]), seed)
+    place = _rival_place(out, seed)
+    place.parent.mkdir(parents=True, exist_ok=True)
+    save_tensors(place, rival.model.state_dict(), {"seed": seed})
+    return {}
+
+
+def _rival_row(out: Path, place: _Place, budget: Budget, share: float) -> dict[str, Any]:
+    """`gru_cascade` pretrained on the same twin, then trained on the share of real sequences (0: not at all)."""
+    start: TorchState = load_tensors(_rival_place(out, place.seed))[0]
+    store, split = place.load(share or 1.0)
     samples = {part: Samples.gather(store, found) for part, found in split.parts.items()}
-    rival = GruCascade(start=start, plan=replace(CASCADE_PLAN, epochs=budget.head_epochs))
-    rival.fit(samples["train"], samples["val"], site.seed)
+    plan = replace(CASCADE_PLAN, epochs=budget.head_epochs if share else 0)
+    rival = GruCascade(start, plan, preset("best").inputs)
+    rival.fit(samples["train"], samples["val"], place.seed)
     return _summary(rival.predict(samples["test"].history), samples["test"])
 
 
-def _twin_rival(out: Path, budget: Budget, seed: int) -> TorchState:
-    """Weights of `gru_cascade` fitted on the twin, computed once a seed."""
-    place = out / "runs" / f"twin-gru_cascade-seed-{seed}"
-    if not place.exists():
-        store = FrameStore.load([_twin_data(out, budget)])
-        parts = make_split(store, "blocked").parts
-        rival = GruCascade(plan=replace(CASCADE_PLAN, epochs=max(1, budget.head_epochs // 3)))
-        rival.fit(Samples.gather(store, parts["train"]), Samples.gather(store, parts["val"]), seed)
-        place.parent.mkdir(parents=True, exist_ok=True)
-        save_tensors(place, rival.model.state_dict(), {"seed": seed})
-    return load_tensors(place)[0]
-
-
 def _page(rows: dict[str, dict[str, Any]], scenarios: list[str], budget: str, spent: Budget) -> str:
-    """One table a protocol: models by scenarios, mean [interval], with the paired difference to the rivals."""
+    """For each protocol the power lost, what pairs of models differ by, and the other two tasks."""
     lines = [f"Budget `{budget}`: {', '.join(f'{key} {value}' for key, value in _as_json(spent).items())}.", ""]
+    lines += [_cost(rows), ""]
     for protocol in ("blocked", "folds"):
-        chosen = {key: row for key, row in rows.items() if f"/{protocol}-" in key}
-        if chosen:
-            lines += [f"### {protocol}: power lost, dB (top-1)", "", _table(chosen, scenarios), ""]
+        table = _Table({key: row for key, row in rows.items() if f"/{protocol}-" in key}, scenarios)
+        if table.rows:
+            lines += [f"### {protocol}: power lost, dB [95 % interval] (top-1)", "", table.losses(), ""]
+            lines += [f"### {protocol}: difference in power lost, dB, paired by sequence", "", table.differences(), ""]
+            lines += [f"### {protocol}: displacement error, m / RSSI error, dB", "", table.other_tasks(), ""]
     return "\n".join(lines)
 
 
-def _table(rows: dict[str, dict[str, Any]], scenarios: list[str]) -> str:
-    models = list(dict.fromkeys(key.rsplit("/", 1)[1] for key in rows))
-    body = []
-    for model in models:
-        cells = [model]
-        for scenario in scenarios:
-            cells.append(_cell(rows, scenario, model))
-        body.append(cells)
-    return markdown_table(["model", *scenarios], body)
+def _cost(rows: dict[str, dict[str, Any]]) -> str:
+    """Core time by kind of row."""
+    kinds = {"data": "twin data", "pretraining": "pretraining", "jepa_paper": "the paper's recipe"}
+    sums: dict[str, float] = {}
+    for key, row in rows.items():
+        model = key.rsplit("/", 1)[1]
+        kind = kinds.get(model, "on the twin" if key.startswith("twin/") else "baselines")
+        kind = "adapting" if model.startswith("twin_") else kind
+        sums[kind] = sums.get(kind, 0.0) + row["seconds"]
+    parts = ", ".join(f"{kind} {seconds / 60:.0f}" for kind, seconds in sums.items())
+    return f"Cost: {sum(sums.values()) / 60:.0f} minutes of one core ({parts})."
 
 
-def _cell(rows: dict[str, dict[str, Any]], scenario: str, model: str) -> str:
-    found = {key: row for key, row in rows.items() if key.startswith(f"{scenario}/") and key.endswith(f"/{model}")}
-    if not found or any("l1_rsrp_db" not in row for row in found.values()):
-        return ""
-    lost, count = _pooled(list(found.values()), "l1_rsrp_db")
-    hits, _ = _pooled(list(found.values()), "top1")
-    low, high = _interval(lost, count)
-    cell = f"{lost.sum() / count.sum():.3f} [{low:.3f}, {high:.3f}] ({hits.sum() / count.sum():.3f})"
-    for rival in RIVALS:
-        if model != rival and model.startswith(("twin", "jepa")):
-            gap = _paired(rows, found, model, rival)
-            if gap:
-                cell += f"; {gap[0]:+.3f} [{gap[1]:+.3f}, {gap[2]:+.3f}] to {rival}"
-    return cell
+PAIRS = tuple(("twin_jepa_pretrained_1", rival) for rival in RIVALS) + tuple(
+    (f"twin_jepa_pretrained_{share}", f"twin_{rival}_{share}")
+    for share in ("0.1", "0")
+    for rival in ("jepa_random", "jepa_zeroed", "gru_cascade")
+)
 
 
-def _pooled(rows: list[dict[str, Any]], metric: str) -> tuple[np.ndarray, np.ndarray]:
-    """Sums and windows of all sequences of some rows."""
-    return np.concatenate([row[metric] for row in rows]), np.concatenate([row["windows"] for row in rows])
+@dataclass(frozen=True)
+class _Table:
+    """The rows of one protocol. Of a sequence the seeds are averaged; the interval is over sequences."""
+
+    rows: dict[str, dict[str, Any]]
+    scenarios: list[str]
+
+    @property
+    def models(self) -> list[str]:
+        return list(dict.fromkeys(key.rsplit("/", 1)[1] for key in self.rows))
+
+    def _sums(self, scenario: str, model: str, metric: str) -> tuple[np.ndarray, np.ndarray] | None:
+        """Sums of a metric and windows by sequence, mean over seeds, folds one after another."""
+        folds: dict[str, list[dict[str, Any]]] = {}
+        for key, row in self.rows.items():
+            if key.startswith(f"{scenario}/") and key.endswith(f"/{model}") and metric in row:
+                folds.setdefault(key.split("/")[1], []).append(row)
+        if not folds:
+            return None
+        sums = [np.mean([row[metric] for row in seeds], 0) for seeds in folds.values()]
+        return np.concatenate(sums), np.concatenate([seeds[0]["windows"] for seeds in folds.values()])
+
+    def _mean(self, scenario: str, model: str, metric: str) -> str:
+        found = self._sums(scenario, model, metric)
+        return f"{found[0].sum() / found[1].sum():.3f}" if found else ""
+
+    def losses(self) -> str:
+        def cell(scenario: str, model: str) -> str:
+            found = self._sums(scenario, model, "l1_rsrp_db")
+            if not found:
+                return ""
+            mean, low, high = _interval(*found)
+            return f"{mean:.3f} [{low:.3f}, {high:.3f}] ({self._mean(scenario, model, 'top1')})"
+
+        models = [model for model in self.models if any(cell(scenario, model) for scenario in self.scenarios)]
+        body = [[model, *(cell(scenario, model) for scenario in self.scenarios)] for model in models]
+        return markdown_table(["model", *self.scenarios], body)
+
+    def differences(self) -> str:
+        """Negative: the first loses less power. A star: the interval excludes zero."""
+
+        def cell(scenario: str, model: str, rival: str) -> str:
+            mine, theirs = (self._sums(scenario, name, "l1_rsrp_db") for name in (model, rival))
+            if not mine or not theirs:
+                return ""
+            mean, low, high = _interval(mine[0] - theirs[0], mine[1])
+            return f"{mean:+.3f} [{low:+.3f}, {high:+.3f}]{'*' if low * high > 0 else ''}"
+
+        body = [[f"{m} - {r}", *(cell(scenario, m, r) for scenario in self.scenarios)] for m, r in PAIRS]
+        return markdown_table(["pair", *self.scenarios], [row for row in body if any(row[1:])])
+
+    def other_tasks(self) -> str:
+        def cell(scenario: str, model: str) -> str:
+            parts = [self._mean(scenario, model, metric) for metric in ("ade_m", "mae_db")]
+            return " / ".join(part or "-" for part in parts)
+
+        body = [[model, *(cell(scenario, model) for scenario in self.scenarios)] for model in self.models]
+        return markdown_table(["model", *self.scenarios], body)
 
 
-def _interval(sums: np.ndarray, counts: np.ndarray) -> tuple[float, float]:
+def _interval(sums: np.ndarray, counts: np.ndarray) -> tuple[float, float, float]:
+    """Mean over windows, and its 95 % interval by drawing sequences."""
     drawn = np.random.default_rng(17).integers(0, len(sums), (BOOTSTRAP_DRAWS, len(sums)))
     low, high = np.quantile(sums[drawn].sum(1) / counts[drawn].sum(1), [0.025, 0.975])
-    return float(low), float(high)
-
-
-def _paired(
-    rows: dict[str, dict[str, Any]], found: dict[str, dict[str, Any]], model: str, rival: str
-) -> tuple[float, float, float] | None:
-    """Mean difference to a rival on the same sequences, with its interval."""
-    others = [rows.get(key.removesuffix(model) + rival) for key in found]
-    if any(other is None for other in others):
-        return None
-    mine, counts = _pooled(list(found.values()), "l1_rsrp_db")
-    theirs, _ = _pooled([other for other in others if other], "l1_rsrp_db")
-    low, high = _interval(mine - theirs, counts)
-    return float((mine - theirs).sum() / counts.sum()), low, high
+    return float(sums.sum() / counts.sum()), float(low), float(high)

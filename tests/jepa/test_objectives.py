@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch.nn import functional
 
-from jepa.config import ModelConfig, ObjectiveConfig, preset
+from jepa.config import InputConfig, ModelConfig, ObjectiveConfig, preset
 from jepa.inputs import Normalisers, WindowInputs
 from jepa.masking import temporal_block
 from jepa.model import JepaModel
@@ -101,7 +101,7 @@ def test_the_momentum_rises_linearly_to_its_end():
 
 def _pretrain(store, run, settings):
     train = make_split(store).parts["train"]
-    normalisers = Normalisers.fit(store, train)
+    normalisers = Normalisers.fit(store, train, InputConfig())
     run.mkdir()
     config = preset("paper", [*TINY, *settings])
     pretrain(WindowInputs(normalisers.frames(store), train.index), config, run=run, label="")

@@ -115,3 +115,26 @@ def test_the_floor_as_a_share_is_a_share_of_the_strongest_sweep_next_to_the_base
 def test_a_missing_scenario_is_a_users_error():
     with pytest.raises(UserError, match="no such scenario"):
         Simulator("street_cannon", 0)
+
+
+def _turned_from_boresight_deg(simulator: Simulator) -> np.ndarray:
+    east, north = simulator.ue_m[:, 0], simulator.ue_m[:, 1]
+    return np.degrees(np.angle(np.exp(1j * (np.arctan2(north, east) - simulator.scenario.boresight_rad))))
+
+
+@pytest.mark.parametrize("episode", range(6))
+def test_a_drive_by_is_recorded_only_while_the_beams_can_see_it(episode):
+    simulator = Simulator("drive_by", 1, episode)
+    margin_deg = simulator.scenario.ue.view_margin_deg
+    half_deg = simulator.scenario.radio.codebook.field_of_view_deg / 2 + margin_deg
+    turned_deg = _turned_from_boresight_deg(simulator)
+    assert simulator.frames == len(turned_deg) > 0
+    assert np.abs(turned_deg).max() <= half_deg
+    assert np.ptp(turned_deg) > half_deg, "it is seen from one side to the other"
+
+
+def test_a_vehicle_that_never_comes_into_view_is_a_users_error():
+    template = load_scenario("drive_by")
+    template.raw["frames"] = 2
+    with pytest.raises(UserError, match="not in view within 2 frames"):
+        _ = Simulator(template, 0, 0).traffic

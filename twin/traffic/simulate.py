@@ -39,6 +39,11 @@ class TrafficTrace:
         """Number of frames: until the UE leaves the street."""
         return len(self.actor_id)
 
+    def cut(self, start: int, stop: int) -> "TrafficTrace":
+        """The frames from `start` to `stop`."""
+        part = slice(start, stop)
+        return TrafficTrace(self.actor_id[part], self.actor_class[part], self.box[part], self.velocity_mps[part])
+
 
 @dataclass(frozen=True)
 class _Vehicles:
