@@ -108,7 +108,12 @@ class HeadConfig(_Section):
         description="powers relative to the observed frames: the skip reads them so, the RSSI residual counts in "
         "their deviation",
     )
-    input_noise: dict[str, float] = Field(default={}, description="modality: standard deviation, in training")
+    input_noise: dict[str, float] = Field(
+        default={}, description="modality: standard deviation of noise on the raw history in training, standardised"
+    )
+    position_offset: float = Field(
+        default=0.0, ge=0, description="deviation of a shift of all positions of a window in training, standardised"
+    )
     velocity_frames: int = Field(
         default=2, ge=2, le=8, description="positions in the line that gives the coarse velocity"
     )
@@ -173,6 +178,8 @@ PRESETS: dict[str, dict[str, Any]] = {
             "batch_size": 128,
             "velocity_frames": 4,
             "weight_decay": 0.01,
+            "input_noise": {"rf": 0.05, "gps": 0.02},
+            "position_offset": 0.3,
         },
     },
 }

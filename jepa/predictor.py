@@ -1,6 +1,6 @@
 """A run put to work: backbone and heads together, from observed frames to predictions."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -38,6 +38,8 @@ CHUNK = 1024
 """Windows that go through the backbone at once."""
 PARTS = ("localization", "beam", "rssi", "estimate")
 """Directories of trained heads, in the order in which they are written."""
+SHARED = "estimate"
+"""The directory of what the heads share: coarse estimates, and the GRU over the raw history where there is one."""
 
 
 def latents_of(model: JepaModel, inputs: Mapping[str, Tensor], config: HeadConfig) -> Latents:
@@ -121,19 +123,23 @@ def train_heads(
     selected = options.select_on_validation and len(val) > 0
     judged = _HeadData.of(model, store, val, normalisers, config) if selected else None
 
-    def loss_on(data: _HeadData, rows: Tensor, own: bool) -> tuple[Tensor, dict[str, float]]:
-        history = {name: values[rows] for name, values in data.history.items()}
-        output = heads(data.latents.select(rows), history, data.episode[rows] if own else None)
-        return heads.loss(output, data.position[rows], data.power[rows], data.power_std_db[rows])
+    def loss_on(
+        data: _HeadData, rows: Tensor, generator: torch.Generator | None = None
+    ) -> tuple[Tensor, dict[str, float]]:
+        history, position = {name: values[rows] for name, values in data.history.items()}, data.position[rows]
+        if generator is not None:
+            history, position = _disturbed(history, position, options, generator)
+        output = heads(data.latents.select(rows), history, None if generator is None else data.episode[rows])
+        return heads.loss(output, position, data.power[rows], data.power_std_db[rows])
 
     def loss(rows: Tensor, generator: torch.Generator, step: int) -> tuple[Tensor, dict[str, float]]:
-        return loss_on(data, rows, True)
+        return loss_on(data, rows, generator)
 
     @torch.no_grad()
     def validate() -> float:
         assert judged is not None
         every = torch.arange(len(judged.episode), device=device)
-        values = [float(loss_on(judged, rows, False)[0]) * len(rows) for rows in every.split(CHUNK)]
+        values = [float(loss_on(judged, rows)[0]) * len(rows) for rows in every.split(CHUNK)]
         return sum(values) / len(every)
 
     plan = Plan(
@@ -156,6 +162,27 @@ def train_heads(
     return heads.eval()
 
 
+def _disturbed(
+    history: dict[str, Tensor],
+    position: Float[Tensor, "batch 5 2"],
+    config: HeadConfig,
+    generator: torch.Generator,
+) -> tuple[dict[str, Tensor], Float[Tensor, "batch 5 2"]]:
+    """History and future positions with noise: white on what is read, one shift a window on all its positions."""
+
+    def normal(shape: Sequence[int]) -> Tensor:
+        return torch.randn(shape, generator=generator, device=position.device, dtype=position.dtype)
+
+    found = {
+        name: values + config.input_noise[name] * normal(values.shape) if config.input_noise.get(name) else values
+        for name, values in history.items()
+    }
+    if config.position_offset:
+        shift = config.position_offset * normal((len(position), 1, 2))
+        found, position = {**found, "gps": found["gps"] + shift}, position + shift
+    return found, position
+
+
 def heads_directory(run: Path, config: HeadConfig) -> Path:
     """Where the heads of a run lie: `heads`, or with the backbone or the missing modalities in its name."""
     parts = ["heads"]
@@ -176,7 +203,7 @@ def save_heads(heads: Heads, run: Path) -> None:
     directory = heads_directory(run, heads.config)
     state = heads.state_dict()
     for part in PARTS:
-        prefixes = (f"{part}.", f"readouts.{part}.")
+        prefixes = (f"{part}.", f"readouts.{part}.", *(("skip.",) if part == SHARED else ()))
         tensors = {name: values for name, values in state.items() if name.startswith(prefixes)}
         save_tensors(directory / part, tensors, {"options": heads.config.model_dump(mode="json")})
 

@@ -37,13 +37,13 @@ def check_config(config: PretrainConfig) -> None:
         UserError: what is wrong.
     """
     layout = new_model(config).layout
-    unknown = set(config.objective.input_noise) - set(layout.modalities)
-    if unknown:
-        raise UserError(
-            f"no modality {sorted(unknown)[0]!r}",
-            "objective.input_noise",
-            f"choose from {', '.join(layout.modalities)}",
-        )
+    for where, noise in (
+        ("objective.input_noise", config.objective.input_noise),
+        ("heads.input_noise", config.heads.input_noise),
+    ):
+        unknown = set(noise) - set(layout.modalities)
+        if unknown:
+            raise UserError(f"no modality {sorted(unknown)[0]!r}", where, f"choose from {', '.join(layout.modalities)}")
     draw_mask(layout, 1, config.mask.kinds, config.mask.ratio, torch.Generator())
 
 

@@ -171,6 +171,7 @@ def _for_heads(
             raise UserError(f"{key} belongs to the backbone, which is trained", "--set", "set heads.* keys here")
     chosen = [*settings, f"heads.backbone={backbone}", f"heads.missing=[{', '.join(missing)}]"]
     configured = with_settings(config, chosen)
+    check_config(configured)
     unknown = set(missing) - set(config.inputs.modalities)
     if unknown:
         raise UserError(

@@ -59,7 +59,7 @@ class Budget:
 
 BUDGETS = {
     "quick": Budget(64, 150, 2, 1, 2, 4, 1, ()),
-    "default": Budget(64, 2000, 4, 2, 10, 12, 3, (1, 3)),
+    "default": Budget(64, 1500, 4, 2, 6, 12, 3, (1, 3)),
     "full": Budget(128, 4000, 100, 4, 100, 30, 3, tuple(range(FOLDS))),
 }
 """`quick` shows that everything runs, `default` ends within three hours on two cores, `full` is for a GPU."""
@@ -87,10 +87,10 @@ def run(out: Path, data: Sequence[Path] = (), budget: str = "default") -> None:
     if budget not in BUDGETS:
         raise UserError(f"unknown budget {budget!r}", "--budget", f"choose from {', '.join(BUDGETS)}")
     spent = BUDGETS[budget]
-    rows = RowStore(out / "rows", {"name": budget, **_as_json(spent)})
     for path in data:
         for place in _places(path, spent):
             place.load()  # what is wrong with the data is said before hours of work
+    rows = RowStore(out / "rows", {"name": budget, **_as_json(spent)})
     workers = 1 if torch.cuda.is_available() else min(MOST_WORKERS, os.cpu_count() or 1)
     rows.row("twin/data", partial(_twin_data, out, spent, workers))
     stages = [
@@ -172,6 +172,11 @@ def _places(path: Path, budget: Budget) -> list[_Place]:
     return blocked + [_Place(path, "folds", fold, 0) for fold in budget.folds]
 
 
+def _seed_by_seed(data: list[Path], budget: Budget) -> list[_Place]:
+    """All places, every scenario's first before any second: a run that is stopped early has a whole table of less."""
+    return [place for places in zip(*(_places(path, budget) for path in data), strict=True) for place in places]
+
+
 def _backbones(out: Path, budget: Budget) -> Iterator[tuple[str, Row]]:
     for seed in range(budget.seeds):
         yield f"twin/seed-{seed}/pretraining", partial(_pretrained_on_twin, out, budget, seed)
@@ -179,8 +184,7 @@ def _backbones(out: Path, budget: Budget) -> Iterator[tuple[str, Row]]:
 
 def _alone(out: Path, data: list[Path], budget: Budget) -> Iterator[tuple[str, Row]]:
     """Rows that need nothing of the twin: the recipe as published, and the baselines."""
-    places = [place for path in data for place in _places(path, budget)]
-    for place in places:
+    for place in _seed_by_seed(data, budget):
         for name in BASELINES:
             if place.seed == 0 or name not in WITHOUT_SEED:
                 yield place.key(name), partial(_baseline_row, place, name)
@@ -198,8 +202,8 @@ def _twin_heads(out: Path, budget: Budget) -> Iterator[tuple[str, Row]]:
 
 def _adapted(out: Path, data: list[Path], budget: Budget) -> Iterator[tuple[str, Row]]:
     """Everything that was trained on the twin: as it is (0), and adapted on shares of the real training sequences."""
-    for share in (0.0, *budget.fractions):
-        for place in [place for path in data for place in _places(path, budget)]:
+    for place in _seed_by_seed(data, budget):
+        for share in (0.0, *budget.fractions):
             for kind in BACKBONES:
                 job = partial(_adapted_row, out, place, budget, kind, share)
                 yield place.key(f"twin_jepa_{kind}_{share:g}"), job

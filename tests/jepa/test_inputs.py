@@ -6,8 +6,9 @@ import pytest
 import torch
 
 from jepa.baselines.gru_cascade import GruCascade
-from jepa.config import InputConfig
+from jepa.config import HeadConfig, InputConfig
 from jepa.inputs import Normalisers, relative
+from jepa.predictor import _disturbed
 from jepa.preprocess import Normaliser, site_axes
 from jepa.samples import History, Samples
 from jepa.splits import make_split
@@ -106,3 +107,15 @@ def test_the_rival_on_relative_inputs_predicts_the_same_beams_at_a_turned_site_w
 
     turned, _ = _street(1.2)
     torch.testing.assert_close(logits(turned, 1e-4), logits(position, 1.0), atol=2e-2, rtol=0)
+
+
+def test_head_training_shifts_a_whole_window_and_its_future_alike():
+    history, future = {"rf": torch.zeros(50, 8, 64), "gps": torch.zeros(50, 8, 2)}, torch.zeros(50, 5, 2)
+    config = HeadConfig(position_offset=0.3, input_noise={"rf": 0.05})
+    seen, asked = _disturbed(history, future, config, torch.Generator().manual_seed(0))
+    shift = asked[:, :1]
+    assert shift.std() == pytest.approx(0.3, rel=0.3)
+    assert (asked == shift).all()
+    assert (seen["gps"] == shift).all()
+    assert seen["rf"].std() == pytest.approx(0.05, rel=0.05)
+    assert not history["gps"].any(), "the data themselves stay as they are"
