@@ -103,6 +103,9 @@ class HeadConfig(_Section):
     skip: int = Field(
         default=0, ge=0, description="width of one GRU over the raw history that starts the heads' GRUs; 0: none"
     )
+    gated: bool = Field(
+        default=False, description="the latent enters the heads' GRUs with a trained gain that starts at zero"
+    )
     relative_power: bool = Field(
         default=False,
         description="powers relative to the observed frames: the skip reads them so, the RSSI residual counts in "
@@ -171,9 +174,10 @@ PRESETS: dict[str, dict[str, Any]] = {
         "objective": {**_RECIPE["objective"], "ema_start": 0.99, "input_noise": {"rf": 0.1, "gps": 0.02}},
         "heads": {
             **_RECIPE["heads"],
-            "readout": "target",
+            "readout": "pooled",
             "width": 256,
             "skip": 256,
+            "gated": True,
             "relative_power": True,
             "batch_size": 128,
             "velocity_frames": 4,

@@ -30,13 +30,25 @@ COARSE_GAIN = 2.0
 """Weight of the coarse spectrum in the logits at the start; it is trained."""
 
 
-class _Trunk(nn.Module):
-    """Linear+LN -> GRU -> Linear+LN -> Linear, GELU between; the skip's state, where there is one, starts the GRU."""
+STEP_GAIN = 10.0
+"""Steps between frames are about this much smaller than positions, standardised."""
 
-    def __init__(self, inputs: int, wide: int, outputs: int, skip: int) -> None:
+
+class _Trunk(nn.Module):
+    """Linear+LN -> GRU -> Linear+LN -> Linear, GELU between; the skip's state, where there is one, starts the GRU.
+
+    A gated one projects latent and guide apart, and the latent comes in with a trained gain that starts at zero: what
+    it tells beyond the guide and the skip is learned, and what does not help stays out.
+    """
+
+    def __init__(self, latent: int, guide: int, wide: int, outputs: int, skip: int, gated: bool) -> None:
         super().__init__()
         narrow = wide // 2
-        self.project = nn.Sequential(nn.Linear(inputs, wide), nn.LayerNorm(wide), nn.GELU())
+        if gated:
+            self.gain = nn.Parameter(torch.zeros(1))
+            self.guide = nn.Sequential(nn.Linear(guide, wide), nn.LayerNorm(wide))
+        inputs = latent if gated else latent + guide
+        self.project = nn.Sequential(nn.Linear(inputs, wide), nn.LayerNorm(wide))
         self.gru = nn.GRU(wide, wide, batch_first=True)
         self.hidden = nn.Sequential(nn.Linear(wide, narrow), nn.LayerNorm(narrow), nn.GELU())
         self.out = nn.Linear(narrow, outputs)
@@ -44,10 +56,23 @@ class _Trunk(nn.Module):
             self.start = nn.Linear(skip, wide)
 
     def forward(
-        self, inputs: Float[Tensor, "batch 5 channel"], skip: Float[Tensor, "1 batch skip"] | None
+        self,
+        latent: Float[Tensor, "batch 5 dim"],
+        guide: Float[Tensor, "batch 5 channel"] | None,
+        skip: Float[Tensor, "1 batch skip"] | None,
     ) -> Float[Tensor, "batch 5 out"]:
+        if hasattr(self, "gain"):
+            told = self.gain * self.project(latent)
+            mixed = told if guide is None else told + self.guide(guide)
+        else:
+            mixed = self.project(latent if guide is None else torch.cat([latent, guide], -1))
         state = None if skip is None else self.start(skip)
-        return self.out(self.hidden(self.gru(self.project(inputs), state)[0]))
+        return self.out(self.hidden(self.gru(functional.gelu(mixed), state)[0]))
+
+
+def _guide_channels(gated: bool) -> int:
+    """A trajectory, and its steps where the trunk is gated."""
+    return 4 if gated else 2
 
 
 def _coarse_network(width: int, hidden: int, outputs: int) -> nn.Sequential:
@@ -58,22 +83,26 @@ def _coarse_network(width: int, hidden: int, outputs: int) -> nn.Sequential:
 class LocalizationHead(nn.Module):
     """Residual over the coarse trajectory; 462,980 parameters at D = 64."""
 
-    def __init__(self, width: int, wide: int = PAPER_WIDTH, skip: int = 0) -> None:
+    def __init__(self, width: int, wide: int = PAPER_WIDTH, skip: int = 0, gated: bool = False) -> None:
         super().__init__()
-        self.residual = _Trunk(width, wide // 2, 2, skip)
+        self.residual = _Trunk(width, 4 if gated else 0, wide // 2, 2, skip, gated)
         self.coarse = _coarse_network(width, wide // 2, 2)
 
-    def forward(self, latent: Tensor, coarse: Tensor | None, skip: Tensor | None = None) -> Float[Tensor, "batch 5 2"]:
-        """Coarse (the MLP of the latent where there is none) plus residual."""
-        return (self.coarse(latent) if coarse is None else coarse) + self.residual(latent, skip)
+    def forward(
+        self, latent: Tensor, coarse: Tensor | None, skip: Tensor | None = None, guide: Tensor | None = None
+    ) -> Float[Tensor, "batch 5 2"]:
+        """Coarse (the MLP of the latent where there is none) plus residual, which a gated head guides by the coarse."""
+        return (self.coarse(latent) if coarse is None else coarse) + self.residual(latent, guide, skip)
 
 
 class BeamHead(nn.Module):
     """Logits from the latent and the predicted trajectory; 1,759,552 parameters at D = 64."""
 
-    def __init__(self, width: int, wide: int = PAPER_WIDTH, skip: int = 0, coarse: bool = False) -> None:
+    def __init__(
+        self, width: int, wide: int = PAPER_WIDTH, skip: int = 0, gated: bool = False, coarse: bool = False
+    ) -> None:
         super().__init__()
-        self.logits = _Trunk(width + 2, wide, BEAMS, skip)
+        self.logits = _Trunk(width, _guide_channels(gated), wide, BEAMS, skip, gated)
         if coarse:
             self.gain = nn.Parameter(torch.tensor([COARSE_GAIN]))
 
@@ -81,16 +110,16 @@ class BeamHead(nn.Module):
         self, latent: Tensor, trajectory: Tensor, coarse: Tensor | None, skip: Tensor | None = None
     ) -> Float[Tensor, "batch 5 64"]:
         """Scores of the beams; a coarse spectrum is added with a trained weight."""
-        logits = self.logits(torch.cat([latent, trajectory], -1), skip)
+        logits = self.logits(latent, trajectory, skip)
         return logits if coarse is None else logits + self.gain * coarse
 
 
 class RssiHead(nn.Module):
     """The spectrum as residual over a coarse one; 1,826,688 parameters at D = 64."""
 
-    def __init__(self, width: int, wide: int = PAPER_WIDTH, skip: int = 0) -> None:
+    def __init__(self, width: int, wide: int = PAPER_WIDTH, skip: int = 0, gated: bool = False) -> None:
         super().__init__()
-        self.residual = _Trunk(width + 2, wide, BEAMS, skip)
+        self.residual = _Trunk(width, _guide_channels(gated), wide, BEAMS, skip, gated)
         self.coarse = _coarse_network(width, wide, BEAMS)
 
     def forward(
@@ -103,7 +132,7 @@ class RssiHead(nn.Module):
     ) -> Float[Tensor, "batch 5 64"]:
         """Coarse (the MLP of the latent where there is none) plus residual, which counts in `unit`."""
         base = self.coarse(latent) if coarse is None else coarse
-        return base + unit * self.residual(torch.cat([latent, trajectory], -1), skip)
+        return base + unit * self.residual(latent, trajectory, skip)
 
 
 class Readout(nn.Module):
@@ -178,9 +207,10 @@ class Heads(nn.Module):
         )
         if config.skip:
             self.skip = nn.GRU(raw, config.skip, batch_first=True)
-        self.localization = LocalizationHead(width, config.width, config.skip)
-        self.beam = BeamHead(width, config.width, config.skip, coarse=config.coarse_beam != "none")
-        self.rssi = RssiHead(width, config.width, config.skip)
+        shape = (width, config.width, config.skip, config.gated)
+        self.localization = LocalizationHead(*shape)
+        self.beam = BeamHead(*shape, coarse=config.coarse_beam != "none")
+        self.rssi = RssiHead(*shape)
         self.estimate = CoarseSpectrum(config.map_neighbours)
 
     def _history(self, history: Mapping[str, Tensor], name: str) -> Tensor | None:
@@ -196,6 +226,14 @@ class Heads(nn.Module):
             values = self._history(history, name)
             parts.append(some.new_zeros(*some.shape[:2], TOKENIZERS[name].shape[0]) if values is None else values)
         return torch.cat(parts, -1)
+
+    def _guide(self, trajectory: Tensor | None, position: Tensor | None) -> Float[Tensor, "batch 5 4"] | None:
+        """A trajectory and its steps."""
+        if trajectory is None:
+            return None
+        last = trajectory[:, :1] if position is None else position[:, -1:]
+        steps = torch.diff(torch.cat([last, trajectory], 1), dim=1)
+        return torch.cat([trajectory, STEP_GAIN * steps], -1)
 
     def forward(
         self,
@@ -216,11 +254,13 @@ class Heads(nn.Module):
             middle, unit = window_scale(power)
             history = {**history, "rf": (power - middle) / unit}
         skip = self.skip(self._raw(history))[1] if self.config.skip else None
-        trajectory = self.localization(read["localization"], coarse, skip)
-        guide = trajectory.detach()
+        guide = self._guide(coarse, position) if self.config.gated else None
+        trajectory = self.localization(read["localization"], coarse, skip, guide)
+        ahead = trajectory.detach()
+        guide = self._guide(ahead, position) if self.config.gated else ahead
 
         def estimate(kind: str) -> Tensor | None:
-            return self.estimate(kind, power, position, guide, episode)
+            return self.estimate(kind, power, position, ahead, episode)
 
         logits = self.beam(read["beam"], guide, estimate(self.config.coarse_beam), skip)
         spectrum = self.rssi(read["rssi"], guide, estimate(self.config.coarse_spectrum), skip, unit)

@@ -256,7 +256,7 @@ def adapt_run(
     draft.rename(out)
 
 
-SHAPE_OF_HEADS = ("readout", "width", "skip", "coarse_beam", "relative_power")
+SHAPE_OF_HEADS = ("readout", "width", "skip", "gated", "coarse_beam", "relative_power")
 """Options that decide which weights the heads have."""
 
 

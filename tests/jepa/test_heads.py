@@ -63,8 +63,12 @@ def test_without_residual_the_trajectory_has_constant_velocity_and_the_spectrum_
 
 @pytest.mark.parametrize("readout", ["target", "pooled", "attentive"])
 @pytest.mark.parametrize("missing", [(), ("gps",), ("rf",)])
-def test_a_missing_history_is_not_looked_at(model, history, readout, missing):
-    heads = heads_of(model, readout=readout, missing=missing, skip=8, coarse_beam="last")
+@pytest.mark.parametrize("gated", [False, True])
+def test_a_missing_history_is_not_looked_at(model, history, readout, missing, gated):
+    options = {"gated": gated, "relative_power": gated}
+    heads = heads_of(model, readout=readout, missing=missing, skip=8, coarse_beam="last", **options)
+    if gated:
+        open_gates(heads)
     output = answer(model, heads, history)
     for name in missing:
         changed = {**history, name: history[name] + 3}
@@ -73,6 +77,35 @@ def test_a_missing_history_is_not_looked_at(model, history, readout, missing):
             assert torch.equal(getattr(output, values), getattr(other, values))
     assert output.trajectory.shape == (BATCH, T_PRED, 2)
     assert output.logits.shape == output.spectrum.shape == (BATCH, T_PRED, 64)
+
+
+def open_gates(heads):
+    with torch.no_grad():
+        for name, gain in heads.named_parameters():
+            if name.endswith(".gain"):
+                gain.fill_(1.0)
+
+
+def test_behind_a_closed_gate_the_latent_says_nothing_and_behind_an_open_one_it_does(model, history):
+    heads = heads_of(model, skip=8, gated=True, readout="pooled")
+    latents = model.future_latents(history)
+    with torch.no_grad():
+        closed = [heads(found, history).logits for found in (latents, latents.zeroed())]
+        open_gates(heads)
+        opened = [heads(found, history).logits for found in (latents, latents.zeroed())]
+    assert torch.equal(*closed)
+    assert not torch.allclose(*opened)
+
+
+def test_relative_heads_see_a_stronger_signal_as_the_same_scene(model, history):
+    heads = heads_of(model, skip=8, gated=True, relative_power=True, readout="pooled")
+    latents = model.future_latents(history)
+    stronger = {**history, "rf": 2.0 * history["rf"] + 3.0}
+    with torch.no_grad():
+        output, other = heads(latents, history), heads(latents, stronger)
+    torch.testing.assert_close(other.logits, output.logits, atol=1e-4, rtol=1e-4)
+    change, twice = (found.spectrum - seen["rf"][:, -1:] for found, seen in ((output, history), (other, stronger)))
+    torch.testing.assert_close(twice, 2 * change, atol=1e-4, rtol=1e-4)
 
 
 def test_the_cascade_reads_the_trajectory_detached(model, history):
