@@ -71,6 +71,8 @@ WITHOUT_SEED = ("hold_last", "constant_velocity", "least_squares_velocity", "pos
 """Baselines that draw nothing: one seed tells all."""
 TWIN = "drive_by"
 TWIN_BATCH = 128
+FULL_SHARE, LARGEST_REPEAT = 0.3, 3.0
+"""Below this share of the real sequences they are passed through more often, up to so many times."""
 MOST_WORKERS = 8
 
 Row = Callable[[], dict[str, Any]]
@@ -283,6 +285,13 @@ def _heads_on_twin(out: Path, seed: int, backbone: str) -> dict[str, Any]:
     return {}
 
 
+def _epochs(budget: Budget, share: float) -> int:
+    """Epochs on a share of the real sequences: more passes where there is less to pass through."""
+    if share == 0:
+        return 0
+    return round(budget.head_epochs * max(1.0, min(LARGEST_REPEAT, FULL_SHARE / share)))
+
+
 def _adapted_row(out: Path, place: _Place, budget: Budget, backbone: str, share: float) -> dict[str, Any]:
     """Twin-trained heads on a frozen backbone, trained further on a share of the real training sequences.
 
@@ -301,7 +310,7 @@ def _adapted_row(out: Path, place: _Place, budget: Budget, backbone: str, share:
             [place.path],
             run,
             fraction=share,
-            settings=[f"heads.epochs={budget.head_epochs}", "heads.batch_size=64"],
+            settings=[f"heads.epochs={_epochs(budget, share)}", "heads.batch_size=64"],
             split=place.split,
             fold=place.fold,
             seed=place.seed,
@@ -333,7 +342,7 @@ def _rival_row(out: Path, place: _Place, budget: Budget, share: float) -> dict[s
     start: TorchState = load_tensors(_rival_place(out, place.seed))[0]
     store, split = place.load(share or 1.0)
     samples = {part: Samples.gather(store, found) for part, found in split.parts.items()}
-    plan = replace(CASCADE_PLAN, epochs=budget.head_epochs if share else 0)
+    plan = replace(CASCADE_PLAN, epochs=_epochs(budget, share))
     rival = GruCascade(start, plan, preset("best").inputs)
     rival.fit(samples["train"], samples["val"], place.seed)
     return _summary(rival.predict(samples["test"].history), samples["test"])
