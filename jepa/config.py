@@ -171,7 +171,12 @@ PRESETS: dict[str, dict[str, Any]] = {
         "batch_size": 128,
         "inputs": {"frame": "site", "power": "window", "position": "last"},
         "mask": {"kinds": {"temporal-block": 0.4, "joint-future": 0.6}},
-        "objective": {**_RECIPE["objective"], "ema_start": 0.99, "input_noise": {"rf": 0.1, "gps": 0.02}},
+        "objective": {
+            **_RECIPE["objective"],
+            "target_layers": 4,
+            "ema_start": 0.99,
+            "input_noise": {"rf": 0.1, "gps": 0.02},
+        },
         "heads": {
             **_RECIPE["heads"],
             "readout": "pooled",
