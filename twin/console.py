@@ -20,6 +20,7 @@ __all__ = ["print_json", "progress_bar", "run_command_line"]
 
 _USER_ERRNOS = {
     errno.ENOSPC: "the disk is full; free some space and run the command again",
+    errno.EFBIG: "the file would be larger than the system allows; raise its limit or make a smaller dataset",
     errno.EDQUOT: "the disk quota is used up; free some space and run the command again",
     errno.EACCES: "permission denied; choose a place that you may read and write",
     errno.EPERM: "not permitted; choose a place that you may read and write",

@@ -76,7 +76,7 @@ class Building(_Section):
 
 
 class Mesh(_Section):
-    """A triangle mesh (any file that trimesh reads), metres, placed in street coordinates."""
+    """A triangle mesh (any file that trimesh reads; relative to the scenario's), metres, in street coordinates."""
 
     file: str
     along_m: float = 0.0
@@ -149,7 +149,9 @@ class Codebook(_Section):
 
     kind: Literal["uniform_angle", "uniform_sine", "measured"] = "uniform_angle"
     field_of_view_deg: float = Field(90.0, gt=0, le=180)
-    file: str | None = Field(None, description="npz of measured patterns, for kind measured")
+    file: str | None = Field(
+        None, description="npz of measured weights or patterns, for kind measured; relative to the scenario's file"
+    )
     phase_error_deg: float = Field(0.0, ge=0, le=90, description="deviation of the elements' phases, drawn an episode")
     reversed: int = Field(0, ge=0, le=1, description="1 numbers the beams from the other side")
 
@@ -264,6 +266,11 @@ class Template:
         if ends:
             self._validated({place: end[1] for place, end in ends.items()})
         self.name, self.description = low.name, low.description
+
+    @property
+    def folder(self) -> Path:
+        """Where the files that the scenario names are looked for."""
+        return self.where.parent if isinstance(self.where, Path) else Path()
 
     def draw(self, seed: int, episode: int) -> tuple[Scenario, dict[str, float]]:
         """The scenario of an episode and the numbers drawn for it, by field; each field has its own random stream."""

@@ -56,7 +56,8 @@ class Simulator:
         template = scenario if isinstance(scenario, Template) else load_scenario(scenario)
         self.seed, self.episode = seed, episode
         self.scenario, self.drawn = template.draw(seed, episode)
-        self.scene = build_scene(self.scenario)
+        self.folder = template.folder
+        self.scene = build_scene(self.scenario, self.folder)
         self._next = 0
 
     @cached_property
@@ -69,7 +70,7 @@ class Simulator:
         """Beam weights (64, elements), phase errors included."""
         radio = self.scenario.radio
         if radio.codebook.kind == "measured":
-            weights = beams.measured(str(radio.codebook.file), elements=radio.elements)
+            weights = beams.measured(self.folder / str(radio.codebook.file), elements=radio.elements)
         else:
             make = {"uniform_angle": beams.uniform_angle, "uniform_sine": beams.uniform_sine}[radio.codebook.kind]
             weights = make(elements=radio.elements, field_of_view_rad=math.radians(radio.codebook.field_of_view_deg))

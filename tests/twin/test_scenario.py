@@ -52,7 +52,7 @@ def test_draws_fill_their_range_and_stay_in_it():
     assert 2 <= speeds.min() < 3 < 13 < speeds.max() <= 14
     assert speeds.mean() == pytest.approx(8, abs=0.7)
     floors = np.log([template.draw(0, n)[1]["radio.floor_share"] for n in range(300)])
-    assert np.mean(floors) == pytest.approx(np.log([0.02, 1.0]).mean(), abs=0.25)
+    assert np.mean(floors) == pytest.approx(np.log([0.02, 0.5]).mean(), abs=0.25)
 
 
 def test_a_field_added_elsewhere_changes_no_draw():

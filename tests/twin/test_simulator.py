@@ -1,11 +1,15 @@
 """Episodes: what a recording holds, and that it depends on nothing but scenario, seed and episode."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
+import trimesh
 
 from twin.errors import UserError
+from twin.radio import codebook
 from twin.recording import Recording
-from twin.scenario import load_scenario
+from twin.scenario import _folders, load_scenario
 from twin.simulator import Simulator
 
 SCENARIO = "street_canyon"
@@ -138,3 +142,19 @@ def test_a_vehicle_that_never_comes_into_view_is_a_users_error():
     template.raw["frames"] = 2
     with pytest.raises(UserError, match="not in view within 2 frames"):
         _ = Simulator(template, 0, 0).traffic
+
+
+def test_files_that_a_scenario_names_are_looked_for_beside_it(tmp_path, monkeypatch):
+    folder = tmp_path / "mine"
+    folder.mkdir()
+    trimesh.creation.box((20.0, 6.0, 9.0)).export(folder / "house.ply")
+    np.savez(folder / "beams.npz", weights=codebook.uniform_sine())
+    text = Path(_folders() / "street_canyon" / "scenario.yaml").read_text()
+    text = text.replace("kind: uniform_angle", "kind: measured, file: beams.npz")
+    text += "\nmeshes:\n  - {file: house.ply, across_m: 40, material: concrete}\n"
+    (folder / "scenario.yaml").write_text(text)
+    monkeypatch.chdir(tmp_path)
+    simulator = Simulator("mine/scenario.yaml", 0, 0)
+    assert len(simulator.scene.triangle_m) == 12
+    np.testing.assert_allclose(np.abs(simulator.codebook), np.abs(codebook.uniform_sine()), atol=1e-12)
+    assert simulator.run(3).manifest.scenario["meshes"][0]["file"] == "house.ply", "no path of this machine"

@@ -41,8 +41,8 @@ def complex_permittivity(relative_permittivity: float, conductivity_s_per_m: flo
     return relative_permittivity - 1j * conductivity_s_per_m / (2 * math.pi * carrier_hz * VACUUM_PERMITTIVITY)
 
 
-def build_scene(scenario: Scenario) -> Scene:
-    """The scene of a scenario.
+def build_scene(scenario: Scenario, folder: Path) -> Scene:
+    """The scene of a scenario whose files are named relative to `folder`.
 
     Raises:
         UserError: a mesh cannot be read.
@@ -62,7 +62,7 @@ def build_scene(scenario: Scenario) -> Scene:
             building.height_m,
             scenario.street_heading_rad,
         )
-    triangles = [_triangles(scenario, mesh) for mesh in scenario.meshes]
+    triangles = [_triangles(scenario, mesh, folder / mesh.file) for mesh in scenario.meshes]
     etas = [np.full(len(part), eta[mesh.material]) for part, mesh in zip(triangles, scenario.meshes, strict=True)]
     return Scene(
         box=box,
@@ -73,16 +73,16 @@ def build_scene(scenario: Scenario) -> Scene:
     )
 
 
-def _triangles(scenario: Scenario, mesh: Mesh) -> Float[np.ndarray, "triangle 3 3"]:
-    if not Path(mesh.file).is_file():
-        raise UserError("no such mesh", mesh.file, "name a file that trimesh reads (.ply, .obj, .stl, .glb)")
+def _triangles(scenario: Scenario, mesh: Mesh, file: Path) -> Float[np.ndarray, "triangle 3 3"]:
+    if not file.is_file():
+        raise UserError("no such mesh", file, "name a file that trimesh reads (.ply, .obj, .stl, .glb)")
     try:
-        shape = trimesh.load_mesh(mesh.file)
+        shape = trimesh.load_mesh(file)
     except Exception as error:  # trimesh's readers raise anything on damaged files
-        raise UserError(f"cannot be read as a mesh ({type(error).__name__})", mesh.file, "give another file") from None
+        raise UserError(f"cannot be read as a mesh ({type(error).__name__})", file, "give another file") from None
     triangles = np.asarray(shape.triangles, np.float64) * mesh.scale
     if triangles.size == 0 or not np.isfinite(triangles).all():
-        raise UserError("holds no triangles", mesh.file, "give a mesh with faces")
+        raise UserError("holds no triangles", file, "give a mesh with faces")
     angle = scenario.street_heading_rad + math.radians(mesh.heading_deg)
     turn = np.array([[math.cos(angle), -math.sin(angle), 0], [math.sin(angle), math.cos(angle), 0], [0, 0, 1]])
     moved: np.ndarray = triangles @ turn.T

@@ -23,6 +23,8 @@ DEFAULT_BEAMS = 64
 """Beams of a sweep."""
 DEFAULT_FIELD_OF_VIEW_RAD = np.pi / 2.0
 """Width of the sector that the beams cover, centred on broadside [rad]."""
+_RETRIEVAL_STEPS = 300
+"""Rounds of phase retrieval; measured patterns change by less than a thousandth after that."""
 _PATTERN_FIT_LIMIT = 0.1
 """Relative error of the weights' pattern against the measured one above which a file is refused [1]."""
 
@@ -57,13 +59,16 @@ def measured(
 ) -> Complex[np.ndarray, "beam element"]:
     """Weights from an .npz file: `weights` (beams, elements), or patterns from which they are solved.
 
-    Patterns are `pattern` (beams, angles) complex, the response f_i^T a(phi) of each beam, over `azimuth_rad` (angles,)
-    from broadside; the weights are their least-squares solution. Rows get unit norm and keep the file's order.
+    Patterns are `pattern` (beams, angles), the response f_i^T a(phi) of each beam, over `azimuth_rad` (angles,) from
+    broadside, or over `angle_deg` from one end of the array to the other (90 is broadside). Of complex patterns the
+    weights are the least-squares solution. Real ones are magnitudes, what an anechoic chamber gives (the root of a
+    power pattern): their phases are retrieved (Gerchberg and Saxton, Optik 35, 237, 1972), from those of a steered
+    beam on. Rows get unit norm and keep the file's order.
 
     Raises:
         UserError: the file is missing or holds neither, has the wrong shape, or patterns that no such array can make.
     """
-    remedy = f"store complex weights ({beams}, {elements}), or pattern ({beams}, angles) and azimuth_rad (angles,)"
+    remedy = f"store complex weights ({beams}, {elements}), or pattern ({beams}, angles) over azimuth_rad or angle_deg"
     try:
         with np.load(path, allow_pickle=False) as file:
             arrays = {name: file[name] for name in file.files}
@@ -71,8 +76,9 @@ def measured(
         raise UserError(f"not a readable codebook: {error}", path, remedy) from error
     if "weights" in arrays:
         weights = arrays["weights"].astype(np.complex128)
-    elif {"pattern", "azimuth_rad"} <= arrays.keys():
-        weights = _solve_weights(arrays["pattern"], arrays["azimuth_rad"], elements, path, remedy)
+    elif "pattern" in arrays and arrays.keys() & {"azimuth_rad", "angle_deg"}:
+        azimuth_rad = arrays["azimuth_rad"] if "azimuth_rad" in arrays else np.radians(arrays["angle_deg"] - 90.0)
+        weights = _solve_weights(arrays["pattern"], azimuth_rad, elements, path, remedy)
     else:
         raise UserError(f"holds {sorted(arrays)}", path, remedy)
     norm = np.linalg.norm(weights, axis=-1, keepdims=True)
@@ -89,10 +95,28 @@ def _solve_weights(
     if not np.isfinite(pattern).all() or not np.isfinite(azimuth_rad).all():
         raise UserError("pattern that is not finite", path, remedy)
     response = ula_response(np.sin(azimuth_rad), elements)
-    weights = np.linalg.lstsq(response, pattern.T.astype(np.complex128), rcond=None)[0].T
-    error = np.linalg.norm(weights @ response.T - pattern) / max(np.linalg.norm(pattern), np.finfo(float).tiny)
+    if np.iscomplexobj(pattern):
+        weights = np.linalg.lstsq(response, pattern.T.astype(np.complex128), rcond=None)[0].T
+        found = weights @ response.T
+    elif (pattern < 0).any():
+        raise UserError("magnitudes below zero", path, remedy)
+    else:
+        weights = _retrieved(pattern.astype(np.float64), response)
+        found = np.abs(weights @ response.T)
+    error = np.linalg.norm(found - pattern) / max(np.linalg.norm(pattern), np.finfo(float).tiny)
     if error > _PATTERN_FIT_LIMIT:
         raise UserError(f"pattern that {elements} elements miss by {error:.0%}", path, "store complex weights instead")
+    return weights
+
+
+def _retrieved(
+    magnitude: Float[np.ndarray, "beam angle"], response: Complex[np.ndarray, "angle element"]
+) -> Complex[np.ndarray, "beam element"]:
+    """Weights whose patterns have nearly these magnitudes: phases and weights are fitted in turn."""
+    solve = np.linalg.pinv(response).T
+    weights = response[magnitude.argmax(axis=1)].conj()
+    for _ in range(_RETRIEVAL_STEPS):
+        weights = (magnitude * np.exp(1j * np.angle(weights @ response.T))) @ solve
     return weights
 
 

@@ -1,5 +1,7 @@
 """Array response and codebooks against plain geometry."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 
@@ -63,10 +65,37 @@ def test_measured_weights_and_measured_patterns_give_the_same_beams(tmp_path):
     np.testing.assert_allclose(codebook.measured(tmp_path / "pattern.npz"), weights, atol=1e-6)
 
 
+def test_magnitudes_alone_give_beams_that_point_where_they_were_measured(tmp_path):
+    weights = codebook.with_phase_errors(codebook.uniform_angle(), np.random.default_rng(2).normal(0, 0.3, 16))
+    angle_deg = np.linspace(0, 180, 211)
+    steering = np.exp(1j * np.pi * np.outer(np.sin(np.radians(angle_deg - 90)), np.arange(16))) / 4.0
+    magnitude = np.abs(steering @ weights.T).T
+    np.savez(tmp_path / "pattern.npz", pattern=magnitude, angle_deg=angle_deg)
+    found = np.abs(steering @ codebook.measured(tmp_path / "pattern.npz").T).T
+    assert np.linalg.norm(found - magnitude) < 0.05 * np.linalg.norm(magnitude)
+    turned_deg = angle_deg[found.argmax(1)] - angle_deg[magnitude.argmax(1)]
+    assert np.abs(turned_deg).max() < 1.0
+
+
+MEASURED = Path(__file__).parents[4] / "shared" / "data" / "deepsense" / "measured_codebook.npz"
+
+
+@pytest.mark.skipif(not MEASURED.exists(), reason="needs ../shared/data/deepsense beside the checkout")
+def test_the_measured_patterns_of_a_real_array_become_its_codebook():
+    pattern = np.load(MEASURED)["pattern"]
+    angle_deg = np.load(MEASURED)["angle_deg"]
+    weights = codebook.measured(MEASURED)
+    steering = np.exp(1j * np.pi * np.outer(np.sin(np.radians(angle_deg - 90)), np.arange(16))) / 4.0
+    peak_deg = angle_deg[np.abs(steering @ weights.T).argmax(0)]
+    alive = slice(1, 63)
+    assert np.abs(peak_deg - angle_deg[pattern.argmax(1)])[alive].max() < 2.0
+
+
 @pytest.mark.parametrize(
     "arrays",
     [
         {},
+        {"pattern": -np.ones((64, 90)), "angle_deg": np.linspace(0, 180, 90)},
         {"weights": np.ones((63, 16))},
         {"weights": np.zeros((64, 16))},
         {"weights": np.full((64, 16), np.nan)},
