@@ -1,6 +1,7 @@
 """Start the dashboard on this machine alone: 127.0.0.1, no telemetry, no uploads worth the name."""
 
 import os
+import socket
 import sys
 from pathlib import Path
 from typing import Annotated
@@ -25,6 +26,12 @@ def launch(
     """Open the dashboard."""
     if not 1 <= port <= 65535:
         raise UserError(f"{port} is no port", "--port", "give a number from 1 to 65535")
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((ADDRESS, port))
+        except OSError:
+            raise UserError(f"{port} is in use or not allowed", "--port", "give another one") from None
     print(f"dashboard on http://{ADDRESS}:{port}", flush=True)
     options = {
         "server.address": ADDRESS,

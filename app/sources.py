@@ -3,12 +3,12 @@
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from jepa.predict import Predictions, load_predictions
+from jepa.predict import Predictions, PredictionsManifest, load_predictions
 from jepa.runs import RunDescription, find_runs
 from twin.errors import UserError
-from twin.recording import Catalogue, Recording, content_hash, dataset_hash, scan
+from twin.recording import Catalogue, Recording, content_hash, dataset_hash, read_manifest, scan
 
-__all__ = ["Sources", "find_sources", "load_recording", "load_run_predictions", "runs_for"]
+__all__ = ["Sources", "find_sources", "load_recording", "load_run_predictions", "predictions_hash", "runs_for"]
 
 
 @dataclass(frozen=True)
@@ -47,18 +47,37 @@ def find_sources(data: Path, runs: Path) -> Sources:
 def _add_dataset(found: Sources, path: Path) -> None:
     catalogue = scan(path)
     episodes = [entry.name for entry in catalogue.episodes]
-    looks_like_one = [name for name, reason in catalogue.damaged if (path / name / "frames.zarr").exists()]
-    if episodes or looks_like_one:
+    if episodes or catalogue.damaged:
         found.datasets[path.name] = catalogue
         found.paths[path.name] = path
-        reasons = dict(catalogue.damaged)
-        found.problems.extend(f"Recording {path.name}/{name}: {reasons[name]}." for name in looks_like_one)
+        found.problems.extend(f"Recording {path.name}/{name}: {reason}." for name, reason in catalogue.damaged)
 
 
 def runs_for(sources: Sources, dataset: str, recording: str) -> list[str]:
     """The runs that have predictions for a recording."""
-    identity = dataset_hash(sources.datasets[dataset].episodes)
-    return [name for name, (path, _) in sources.runs.items() if (path / "predictions" / identity / recording).is_dir()]
+    return [name for name in sources.runs if _predictions(sources, dataset, recording, name)]
+
+
+def _predictions(sources: Sources, dataset: str, recording: str, run: str) -> Path | None:
+    """Where the predictions of a run for a recording lie: of its dataset as it is, or as it was once."""
+    root = sources.runs[run][0] / "predictions"
+    own = root / dataset_hash(sources.datasets[dataset].episodes) / recording
+    if own.is_dir():
+        return own
+    wanted = next(content_hash(e.manifest) for e in sources.datasets[dataset].episodes if e.name == recording)
+    for path in sorted(root.glob(f"*/{recording}")):
+        try:
+            if read_manifest(path, PredictionsManifest).episode_content_hash == wanted:
+                return path
+        except UserError:
+            continue
+    return None
+
+
+def predictions_hash(sources: Sources, dataset: str, recording: str, run: str) -> str:
+    """Identity of the stored predictions of a run for a recording; empty without any."""
+    path = _predictions(sources, dataset, recording, run) if run in sources.runs else None
+    return "" if path is None else content_hash(read_manifest(path, PredictionsManifest))
 
 
 def load_recording(sources: Sources, dataset: str, name: str) -> Recording:
@@ -82,8 +101,9 @@ def load_run_predictions(sources: Sources, dataset: str, recording: Recording, r
     Raises:
         UserError: they are not there, damaged, or of another recording of that name.
     """
-    identity = dataset_hash(sources.datasets[dataset].episodes)
-    path = sources.runs[run][0] / "predictions" / identity / recording.name
+    path = _predictions(sources, dataset, recording.name, run)
+    if path is None:
+        raise UserError("has no predictions for it", sources.runs[run][0], "run jepa predict for this run and dataset")
     predictions = load_predictions(path)
     if predictions.manifest.episode_content_hash != content_hash(recording.manifest):
         raise UserError("are for another recording of that name", path, "predict again")

@@ -10,6 +10,7 @@ import shutil
 from pathlib import Path
 from typing import Any
 
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
@@ -33,11 +34,19 @@ def _digest(path: Path) -> str:
 
 
 def save_tensors(directory: Path, tensors: dict[str, Tensor], numbers: dict[str, Any]) -> None:
-    """Write tensors and numbers with their manifest as `directory`, whole or not at all, replacing what was there."""
+    """Write tensors and numbers with their manifest as `directory`, whole or not at all, replacing what was there.
+
+    Raises:
+        UserError: they cannot be written, because the disk is full say.
+    """
     draft = directory.with_name(f".{directory.name}.partial")
     shutil.rmtree(draft, ignore_errors=True)
     draft.mkdir(parents=True)
-    save_file({name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}, draft / TENSORS)
+    try:
+        save_file({name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}, draft / TENSORS)
+    except SafetensorError as error:  # its writer hides the errno
+        shutil.rmtree(draft, ignore_errors=True)
+        raise UserError(f"cannot be written: {error}", directory, "free some space and run it again") from None
     (draft / NUMBERS).write_text(json.dumps(numbers, sort_keys=True) + "\n")
     hashes = {name: _digest(draft / name) for name in (TENSORS, NUMBERS)}
     (draft / MANIFEST).write_text(json.dumps(hashes, sort_keys=True) + "\n")
@@ -63,7 +72,7 @@ def load_tensors(directory: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
     except FileNotFoundError as error:
         missing = Path(error.filename or "").name
         raise UserError(f"holds no {missing or 'weights'}", directory, "train it first") from None
-    except (ValueError, KeyError, TypeError, OSError):
+    except (ValueError, KeyError, TypeError, OSError, SafetensorError):
         raise UserError("its manifest is damaged", directory, "train again or fetch it again") from None
 
 
@@ -85,9 +94,21 @@ def _step_of(path: Path) -> int:
 
 
 def latest_step(checkpoints: Path) -> int | None:
-    """Step of the latest checkpoint, or None."""
+    """Step of the latest checkpoint, or None.
+
+    Raises:
+        UserError: the pointer to it is damaged.
+    """
     pointer = checkpoints / LATEST
-    return _step_of(Path(pointer.read_text().strip())) if pointer.exists() else None
+    if not pointer.exists():
+        return None
+    try:
+        return _step_of(Path(pointer.read_text().strip()))
+    except ValueError:
+        found = ", ".join(sorted(path.name for path in checkpoints.glob("step-*"))) or "nothing"
+        raise UserError(
+            "does not name a checkpoint", pointer, f"write one of these names into it ({found}), or train again"
+        ) from None
 
 
 def load_checkpoint(checkpoints: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:

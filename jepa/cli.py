@@ -11,6 +11,7 @@ import jepa.experiments
 from jepa import workflows
 from jepa.bench import bench
 from jepa.config import preset as make_preset
+from jepa.metrics import DBA_DELTA, DBA_K
 from twin.console import print_json, run_command_line
 from twin.errors import UserError
 
@@ -151,12 +152,22 @@ def evaluate_command(
         print_json(report)
         return
     print(f"{report['protocol']}, {report['split']}: {report['windows']} windows of {report['sequences']} sequences")
+    if any(report["left_out"].values()):
+        print(
+            "left out: {invalid} windows with an invalid frame, {short} pieces too short".format(**report["left_out"])
+        )
     for task in ("localization", "beam", "rssi"):
         for name, metric in report.get(task, {}).items():
-            print(f"{task:<13}{name:<24}{_interval(metric)}")
+            shown = f"{name} (k={DBA_K}, delta={DBA_DELTA})" if name == "dba" else name
+            print(f"{task:<13}{shown:<24}{_interval(metric)}")
+    if "beam_mismatch" in report:
+        near = report["beam_mismatch"][:5]
+        print(f"beams off by 0 to 4: {', '.join(f'{share:.3f}' for share in near)}; by more: {1 - sum(near):.3f}")
 
 
 def _interval(metric: dict[str, Any]) -> str:
+    if metric["ci95"] is None:
+        return f"{metric['value']:8.4f}  (one sequence: no interval)"
     low, high = metric["ci95"]
     return f"{metric['value']:8.4f}  [{low:.4f}, {high:.4f}]"
 

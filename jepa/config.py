@@ -152,17 +152,30 @@ class PretrainConfig(_Section):
 _RECIPE: dict[str, Any] = {
     "mask": {"kinds": {"temporal-block": 0.5, "joint-future": 0.5}},
     "objective": {"variance_weight": 0.5, "covariance_weight": 0.02},
-    "heads": {"readout": "attentive", "soft_label_db": 0.3},
 }
 """Half of the batches hide exactly the future; a variance-covariance term keeps the dimensions alive."""
+
+_HEADS: dict[str, Any] = {
+    "readout": "pooled",
+    "soft_label_db": 0.3,
+    "width": 256,
+    "gated": True,
+    "relative_power": True,
+    "batch_size": 128,
+    "velocity_frames": 4,
+}
+"""Heads to which the latents come as far as they help beside the raw history."""
 
 PRESETS: dict[str, dict[str, Any]] = {
     "small": {
         **_RECIPE,
         "epochs": 8,
-        "learning_rate": 1e-3,
+        "learning_rate": 1.5e-3,
+        "batch_size": 128,
+        "inputs": {"power": "window"},
         "model": {"width": 64},
-        "heads": {**_RECIPE["heads"], "epochs": 10, "velocity_frames": 4},
+        "objective": {**_RECIPE["objective"], "target_layers": 4},
+        "heads": {**_HEADS, "skip": 128, "epochs": 10, "coarse_beam": "map"},
     },
     "paper": {},
     "best": {
@@ -178,14 +191,8 @@ PRESETS: dict[str, dict[str, Any]] = {
             "input_noise": {"rf": 0.1, "gps": 0.02},
         },
         "heads": {
-            **_RECIPE["heads"],
-            "readout": "pooled",
-            "width": 256,
+            **_HEADS,
             "skip": 256,
-            "gated": True,
-            "relative_power": True,
-            "batch_size": 128,
-            "velocity_frames": 4,
             "weight_decay": 0.01,
             "input_noise": {"rf": 0.05, "gps": 0.02},
             "position_offset": 0.3,

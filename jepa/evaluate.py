@@ -4,12 +4,23 @@ from typing import Any
 
 import numpy as np
 
-from jepa.metrics import Measure, beam_measures, localization_measures, rssi_measures
+from jepa.metrics import (
+    DBA_DELTA,
+    DBA_K,
+    Measure,
+    beam_measures,
+    localization_measures,
+    mismatch_histogram,
+    rankme,
+    rssi_measures,
+)
 from jepa.predict import Output
 from jepa.samples import Samples
 
 __all__ = ["TASKS", "evaluate", "measures_of", "site_floor"]
 
+ADE_SHARES = (0.1, 0.25, 0.5, 0.75, 0.9, 0.95, 0.99)
+"""Points of the distribution of the displacement error."""
 TASKS = ("localization", "beam", "rssi")
 
 
@@ -32,7 +43,12 @@ def measures_of(output: Output, samples: Samples) -> dict[str, dict[str, Measure
 
 
 def evaluate(output: Output, samples: Samples, part: str, protocol: str, seed: int = 0) -> dict[str, Any]:
-    """The evaluation object: windows, sequences, and for each metric `value`, `ci95` and `per_step`."""
+    """The evaluation object: windows, sequences, and for each metric `value`, `ci95` and `per_step`.
+
+    Beside the metrics: `beam_mismatch`, the share of predictions that are 0, 1, ... 63 beams from the best one;
+    `ade_quantiles_m`, the distribution of the displacement error by share of the windows; `rankme` of the latents;
+    `dba` carries its parameters.
+    """
     sequence = samples.episode.cpu().numpy()
     report: dict[str, Any] = {
         "split": part,
@@ -42,4 +58,13 @@ def evaluate(output: Output, samples: Samples, part: str, protocol: str, seed: i
     }
     for task, measures in measures_of(output, samples).items():
         report[task] = {name: measure.summary(sequence, seed) for name, measure in measures.items()}
+        if task == "beam":
+            report[task]["dba"] |= {"k": DBA_K, "delta": DBA_DELTA}
+            counts = mismatch_histogram(output.beam_logits, samples.power.cpu().numpy())
+            report["beam_mismatch"] = (counts / counts.sum()).tolist()
+        if task == "localization":
+            error_m = measures["ade_m"].values.mean(1)
+            report["ade_quantiles_m"] = {f"{share:g}": float(np.quantile(error_m, share)) for share in ADE_SHARES}
+    if output.latent is not None:
+        report["rankme"] = rankme(output.latent.reshape(-1, output.latent.shape[-1]))
     return report

@@ -77,7 +77,12 @@ class FrameStore:
         datasets: list[Dataset] = []
         start = 0
         for path in paths:
-            entries = sorted(open_dataset(path).episodes, key=_order)
+            catalogue = open_dataset(path)
+            if catalogue.damaged:
+                name, fault = catalogue.damaged[0]
+                what = f"holds damaged recordings ({len(catalogue.damaged)}), the first {name}: {fault}"
+                raise UserError(what, path, "fetch or make them again, or remove them")
+            entries = sorted(catalogue.episodes, key=_order)
             identity = dataset_hash(entries)
             if any(dataset.hash == identity for dataset in datasets):
                 raise UserError("is named twice", path, "name every dataset once")

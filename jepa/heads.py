@@ -19,13 +19,24 @@ from jepa.model import Latents
 from jepa.tokenizers import TOKENIZERS, Layout
 from jepa.windows import T_OBS, T_PRED
 
-__all__ = ["TASK_MODALITY", "BeamHead", "HeadOutput", "Heads", "LocalizationHead", "Readout", "RssiHead"]
+__all__ = [
+    "READOUT_HEADS",
+    "TASK_MODALITY",
+    "BeamHead",
+    "HeadOutput",
+    "Heads",
+    "LocalizationHead",
+    "Readout",
+    "RssiHead",
+]
 
 BEAMS = 64
 PAPER_WIDTH = 512
 """Of the GRUs of the beam and RSSI heads in the paper."""
 TASK_MODALITY = {"localization": "gps", "beam": "rf", "rssi": "rf"}
 """The target modality of each task: whose predicted tokens its head reads."""
+READOUT_HEADS = 8
+"""Attention heads of the attentive readout."""
 COARSE_GAIN = 2.0
 """Weight of the coarse spectrum in the logits at the start; it is trained."""
 
@@ -151,7 +162,7 @@ class Readout(nn.Module):
             total = T_PRED * tokens_a_frame + T_OBS * seen_a_frame
             self.query = nn.Parameter(torch.empty(T_PRED, width).normal_(0, 0.02))
             self.place = nn.Parameter(torch.empty(total, width).normal_(0, 0.02))
-            self.attention = nn.MultiheadAttention(width, 8, batch_first=True)
+            self.attention = nn.MultiheadAttention(width, READOUT_HEADS, batch_first=True)
             self.norm = nn.LayerNorm(width)
             self.feed_forward = nn.Sequential(nn.Linear(width, 4 * width), nn.GELU(), nn.Linear(4 * width, width))
 

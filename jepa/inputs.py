@@ -81,10 +81,13 @@ class Normalisers:
                 )
                 for name, one in raw.items()
             }
+            whole = all(one.is_whole for one in found.values())
         except FileNotFoundError:
             raise UserError("no statistics", path, "name the directory of a run") from None
         except (ValueError, TypeError, KeyError, AttributeError):
-            raise UserError("the statistics are damaged", path, "train again") from None
+            whole = False
+        if not whole:
+            raise UserError("the statistics are damaged", path, "train again")
         return cls(found)
 
     def frames(self, store: FrameStore) -> dict[str, Tensor]:

@@ -26,6 +26,8 @@ __all__ = [
     "rssi_measures",
 ]
 
+POWER_FLOOR = 1e-30
+"""Smallest linear power that has a logarithm here: a beam that measured nothing."""
 BOOTSTRAP_DRAWS = 1000
 DBA_DELTA = 5
 """Beam distance at which the DBA score reaches zero."""
@@ -50,15 +52,17 @@ class Measure:
     last_only: bool = False
 
     def summary(self, sequence: Int[np.ndarray, "window"], seed: int = 0) -> dict[str, Any]:
-        """`value`, `ci95` and `per_step`."""
+        """`value`, `ci95` (None for a single sequence, which has no spread) and `per_step`."""
         power = 2 if self.average == "rms" else 1
         raised = self.values.astype(np.float64) ** power
         picked = raised[:, -1] if self.last_only else raised.mean(1)
-        draws = _bootstrap_means(picked, sequence, seed)
-        low, high = np.quantile(draws, [0.025, 0.975]) ** (1 / power)
+        interval = None
+        if len(np.unique(sequence)) > 1:
+            draws = _bootstrap_means(picked, sequence, seed)
+            interval = [float(end) for end in np.quantile(draws, [0.025, 0.975]) ** (1 / power)]
         return {
             "value": float(picked.mean() ** (1 / power)),
-            "ci95": [float(low), float(high)],
+            "ci95": interval,
             "per_step": [float(value) for value in raised.mean(0) ** (1 / power)],
         }
 
@@ -105,8 +109,8 @@ def beam_measures(
     hit = ranked == best[..., None]
     chosen = np.take_along_axis(power, ranked[..., :1], -1)[..., 0]
     peak = power.max(-1)
-    lost_db = 10 * np.log10(peak / chosen)
-    above = np.maximum(np.stack([peak, chosen]) - floor, 0.01 * floor)
+    lost_db = 10 * np.log10(np.maximum(peak, POWER_FLOOR) / np.maximum(chosen, POWER_FLOOR))
+    above = np.maximum(np.stack([peak, chosen]) - floor, max(0.01 * floor, POWER_FLOOR))
     near = np.abs(ranked[..., :DBA_K] - best[..., None]) / DBA_DELTA
     reached = np.minimum(np.minimum.accumulate(near, -1), 1)
     return {
@@ -136,7 +140,7 @@ def rssi_measures(
     spectrum_db: Float[np.ndarray, "window 5 64"], power: Float[np.ndarray, "window 5 64"]
 ) -> dict[str, Measure]:
     """`rmse_db` and `mae_db` of the RSSI (paper, eqs. 43 and 44)."""
-    error = np.abs(rssi_db(spectrum_db) - rssi_db(10 * np.log10(power)))
+    error = np.abs(rssi_db(spectrum_db) - rssi_db(10 * np.log10(np.maximum(power, POWER_FLOOR))))
     return {"rmse_db": Measure(error, average="rms"), "mae_db": Measure(error)}
 
 

@@ -46,7 +46,8 @@ def variance_covariance(
     counts = flat.new_zeros(tokens).index_add(0, place, torch.ones_like(flat[:, 0]))
     centred = flat - (sums / counts.clamp_min(1)[:, None])[place]
     freedom = (len(flat) - (counts > 0).sum()).clamp_min(1)
-    covariance = centred.T @ centred / freedom
+    with torch.autocast(flat.device.type, enabled=False):
+        covariance = centred.T @ centred / freedom
     diagonal = covariance.diagonal()
     variance_loss = functional.relu(1 - (diagonal + EPSILON).sqrt()).mean()
     off_diagonal = covariance.square().sum() - diagonal.square().sum()

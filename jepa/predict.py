@@ -123,7 +123,7 @@ def load_predictions(path: str | Path) -> Predictions:
         UserError: none are there, or they are damaged.
     """
     if not is_url(path) and not Path(path).is_dir():
-        raise UserError("no predictions", path, "run jepa predict for this run and dataset")
+        raise UserError("no predictions", path, "run jepa predict (of a baseline: jepa baseline) on this dataset")
     manifest = read_manifest(path, PredictionsManifest)
     read = {name: read_array(path, name, manifest) for name in manifest.arrays}
     output = Output(read["trajectory_m"], read["beam_logits"], read["spectrum_db"], read.get("latent"))

@@ -32,6 +32,7 @@ __all__ = [
     "load_heads",
     "save_heads",
     "train_heads",
+    "trained_options",
 ]
 
 CHUNK = 1024
@@ -177,7 +178,7 @@ def _disturbed(
         name: values + config.input_noise[name] * normal(values.shape) if config.input_noise.get(name) else values
         for name, values in history.items()
     }
-    if config.position_offset:
+    if config.position_offset and "gps" not in config.missing:
         shift = config.position_offset * normal((len(position), 1, 2))
         found, position = {**found, "gps": found["gps"] + shift}, position + shift
     return found, position
@@ -206,6 +207,20 @@ def save_heads(heads: Heads, run: Path) -> None:
         prefixes = (f"{part}.", f"readouts.{part}.", *(("skip.",) if part == SHARED else ()))
         tensors = {name: values for name, values in state.items() if name.startswith(prefixes)}
         save_tensors(directory / part, tensors, {"options": heads.config.model_dump(mode="json")})
+
+
+def trained_options(run: Path, config: PretrainConfig, backbone: str, missing: tuple[str, ...]) -> HeadConfig:
+    """The options that the heads of a run were trained with.
+
+    Raises:
+        UserError: there are none, or they are damaged.
+    """
+    wanted = config.heads.model_copy(update={"backbone": backbone, "missing": missing})
+    directory = heads_directory(run, wanted)
+    if not directory.is_dir():
+        raise UserError("holds no heads", directory, "train them with jepa heads")
+    _, numbers = load_tensors(directory / PARTS[-1])
+    return HeadConfig.model_validate(numbers["options"])
 
 
 def load_heads(run: Path, model: JepaModel, config: HeadConfig) -> Heads:

@@ -7,18 +7,17 @@ do.
 
 from dataclasses import dataclass, replace
 
+import numpy as np
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
 from jepa.frames import FrameStore
+from jepa.metrics import POWER_FLOOR
 from jepa.samples import Samples
 from jepa.windows import Windows
 
-__all__ = ["POWER_FLOOR", "Normaliser", "power_db", "site_axes"]
-
-POWER_FLOOR = 1e-30
-"""Smallest linear power that has a logarithm here."""
+__all__ = ["Normaliser", "power_db", "site_axes"]
 
 
 def power_db(power: Float[Tensor, "*batch"]) -> Float[Tensor, "*batch"]:
@@ -65,6 +64,16 @@ class Normaliser:
     position_mean_m: tuple[float, float]
     position_scale_m: float
     axes: Axes = EAST_NORTH
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether these are finite numbers of the right shapes, with positive scales."""
+        values = np.array([self.power_mean_db, self.power_std_db, *self.position_mean_m, self.position_scale_m], float)
+        axes = np.array(self.axes, float)
+        shapes = values.shape == (5,) and axes.shape == (2, 2)
+        return bool(
+            shapes and np.isfinite(values).all() and np.isfinite(axes).all() and values[1] > 0 and values[4] > 0
+        )
 
     @classmethod
     def fit(cls, store: FrameStore, windows: Windows, frame: str = "east-north") -> "Normaliser":

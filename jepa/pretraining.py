@@ -10,6 +10,7 @@ from torch import Tensor
 
 from jepa.checkpoint import load_checkpoint
 from jepa.config import PretrainConfig
+from jepa.heads import READOUT_HEADS
 from jepa.inputs import WindowInputs, relative
 from jepa.masking import draw_mask
 from jepa.model import JepaModel
@@ -44,6 +45,18 @@ def check_config(config: PretrainConfig) -> None:
         unknown = set(noise) - set(layout.modalities)
         if unknown:
             raise UserError(f"no modality {sorted(unknown)[0]!r}", where, f"choose from {', '.join(layout.modalities)}")
+    if config.heads.position_offset and config.inputs.position != "last":
+        raise UserError(
+            "shifts positions that the backbone has seen unshifted",
+            "heads.position_offset",
+            "set inputs.position=last as well, or leave it at 0",
+        )
+    if config.heads.readout == "attentive" and config.model.width % READOUT_HEADS:
+        raise UserError(
+            f"has {READOUT_HEADS} attention heads, which do not divide a width of {config.model.width}",
+            "heads.readout: attentive",
+            "choose another readout or model.width",
+        )
     draw_mask(layout, 1, config.mask.kinds, config.mask.ratio, torch.Generator())
 
 

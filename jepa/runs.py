@@ -116,12 +116,13 @@ def create_run(path: Path, description: RunDescription, resume: bool = False) ->
     Raises:
         UserError: it exists, or was made otherwise.
     """
+    if path.exists() and not path.is_dir():
+        raise UserError("exists and is no directory", path, "choose another --out")
     if path.exists() and any(path.iterdir()):
         if not resume:
             raise UserError("exists", path, "choose another --out, or go on with --resume")
-        if (path / DESCRIPTION).exists():
-            _same(open_run(path), description, path)
-            return
+        _same(open_run(path), description, path)
+        return
     path.mkdir(parents=True, exist_ok=True)
     write_description(path, description)
 

@@ -7,7 +7,6 @@ neighbour that shares 12 of its 13 frames in train with probability 0.91.
 import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from math import floor
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +21,7 @@ __all__ = ["FOLDS", "PARTS", "SPLITS", "Split", "make_split"]
 
 FOLDS = 5
 PARTS = ("train", "val", "test")
-TRAIN_SHARE, VAL_SHARE = 0.7, 0.8
+TRAIN_TENTHS, VAL_TENTHS = 7, 8
 PURGE_FRAMES = T_WINDOW - 1
 """Frames left out between the parts of one long drive, so that no window of one sees a frame of another."""
 
@@ -89,7 +88,7 @@ def make_split(store: FrameStore, kind: str = "blocked", fold: int = 0, seed: in
     pieces = SPLITS[kind](store, fold)
     parts = {part: cut_windows(store, pieces[part]) for part in PARTS}
     for part, windows in parts.items():
-        if len(windows) == 0:
+        if len(windows) == 0 and part != "val":
             raise UserError(
                 f"the {part} part holds no window of {T_WINDOW} frames", f"split {kind}", "use more or longer sequences"
             )
@@ -128,8 +127,7 @@ def _blocked(store: FrameStore, fold: int) -> dict[str, list[Piece]]:
             for part, piece in _one_long_drive(store, episodes[0]).items():
                 pieces[part].append(piece)
             continue
-        first, second = floor(TRAIN_SHARE * len(episodes)), floor(VAL_SHARE * len(episodes))
-        second = max(second, first + 1)
+        first, second = TRAIN_TENTHS * len(episodes) // 10, VAL_TENTHS * len(episodes) // 10
         for part, chosen in zip(PARTS, (episodes[:first], episodes[first:second], episodes[second:]), strict=True):
             pieces[part] += _whole(store, chosen)
     return pieces
@@ -137,7 +135,7 @@ def _blocked(store: FrameStore, fold: int) -> dict[str, list[Piece]]:
 
 def _one_long_drive(store: FrameStore, episode: int) -> dict[str, Piece]:
     frames = store.episodes[episode].frames
-    first, second = floor(TRAIN_SHARE * frames), floor(VAL_SHARE * frames)
+    first, second = TRAIN_TENTHS * frames // 10, VAL_TENTHS * frames // 10
     return {
         "train": Piece(episode, 0, first),
         "val": Piece(episode, first + PURGE_FRAMES, second),
@@ -176,7 +174,7 @@ def _leave_one_scenario_out(store: FrameStore, fold: int) -> dict[str, list[Piec
         if dataset == fold:
             pieces["test"] += _whole(store, episodes)
             continue
-        last = min(floor(0.9 * len(episodes)), len(episodes) - 1)
+        last = min(9 * len(episodes) // 10, len(episodes) - 1)
         pieces["train"] += _whole(store, episodes[:last])
         pieces["val"] += _whole(store, episodes[last:])
     return pieces
@@ -187,7 +185,7 @@ def _paper(store: FrameStore, seed: int) -> Split:
     every = _whole(store, range(len(store.episodes)))
     windows = cut_windows(store, every)
     order = torch.from_numpy(np.random.default_rng([seed, 11]).permutation(len(windows))).to(windows.index.device)
-    cut = floor(TRAIN_SHARE * len(windows))
+    cut = TRAIN_TENTHS * len(windows) // 10
     if cut == 0 or cut == len(windows):
         raise UserError(f"{len(windows)} windows cannot be split", "split paper", "use more or longer sequences")
     empty = windows.select(order[:0])

@@ -108,9 +108,9 @@ class TokenEmbedding(nn.Module):
         for name in self.layout.modalities:
             values_BTC = inputs[name]
             batch, frames = values_BTC.shape[:2]
-            tokens_BTKD = self.tokenizers[name](values_BTC.flatten(0, 1)).reshape(
-                batch, frames, TOKENIZERS[name].tokens, -1
-            )
+            with torch.autocast(values_BTC.device.type, enabled=False):  # metres and dB lose too much in bfloat16
+                tokens_BKD = self.tokenizers[name](values_BTC.flatten(0, 1))
+            tokens_BTKD = tokens_BKD.reshape(batch, frames, TOKENIZERS[name].tokens, -1)
             absent = self.layout.frames - frames
             if absent:
                 tokens_BTKD = nn.functional.pad(tokens_BTKD, (0, 0, 0, 0, 0, absent))

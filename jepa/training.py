@@ -78,14 +78,15 @@ def _generator(plan: Plan, step: int, device: torch.device) -> torch.Generator:
 class RunLog:
     """`metrics.jsonl`, one line a record without times, cut to the checkpoint on resume, and TensorBoard events."""
 
-    def __init__(self, run: Path) -> None:
+    def __init__(self, run: Path, step: int) -> None:
+        """The log of a run that goes on after `step`; later records are forgotten."""
         from torch.utils.tensorboard import SummaryWriter
 
         self.path = run / "metrics.jsonl"
-        self._events = SummaryWriter(str(run / "events"))
+        self._events = SummaryWriter(str(run / "events"), purge_step=step + 1)
+        self._cut_after(step)
 
-    def cut_after(self, step: int) -> None:
-        """Forget the records after `step`."""
+    def _cut_after(self, step: int) -> None:
         if self.path.exists():
             kept = []
             for line in self.path.read_text().splitlines():
@@ -151,12 +152,10 @@ def fit(
     per_epoch = len(_batch_rows(samples, plan, 0))
     steps = per_epoch * plan.epochs
     best = _Best()
-    log = RunLog(run) if run else None
     step = 0
     if run and resume and latest_step(run / "checkpoints") is not None:
         step = _restore(run, model, optimiser, best)
-    if log:
-        log.cut_after(step)
+    log = RunLog(run, step) if run else None
     with progress_bar(shown=bool(label)) as bar:
         task = bar.add_task(label, total=steps, completed=step)
         for epoch in range(step // per_epoch, plan.epochs):

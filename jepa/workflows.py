@@ -1,7 +1,8 @@
 """What the commands do, as functions: pretrain, heads, finetune, baseline, predict, evaluate on run directories."""
 
 import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,15 @@ from jepa.evaluate import evaluate
 from jepa.frames import FrameStore
 from jepa.inputs import Normalisers, WindowInputs
 from jepa.predict import Output, load_predictions, save_predictions
-from jepa.predictor import JepaPredictor, heads_are_whole, heads_directory, load_heads, save_heads, train_heads
+from jepa.predictor import (
+    JepaPredictor,
+    heads_are_whole,
+    heads_directory,
+    load_heads,
+    save_heads,
+    train_heads,
+    trained_options,
+)
 from jepa.pretraining import check_config, load_backbone, pretrain
 from jepa.runs import RunDescription, check_not_trained_on, create_run, open_run, write_description
 from jepa.samples import Samples
@@ -122,20 +131,25 @@ def heads_run(
         UserError: the heads are there already, or the run or the data do not allow it.
     """
     place = pick_device(device)
-    description, config = _model_run(run)
-    config = _for_heads(config, settings, backbone, tuple(missing))
+    description, made_with = _model_run(run)
+    config = _for_heads(made_with, settings, backbone, tuple(missing))
     directory = heads_directory(run, config.heads)
-    if directory.exists():
-        if replace:
-            shutil.rmtree(directory)
-        elif resume and heads_are_whole(directory):
-            return
-        elif not resume:
+    if directory.exists() and not replace:
+        if not resume:
             raise UserError("the heads are trained already", directory, "use --replace, or --resume to go on")
+        if (directory / "config.yaml").exists():
+            _same_config(load_config(directory / "config.yaml"), config, directory)
+        if heads_are_whole(directory):
+            return
     store = FrameStore.load(data, place)
     parts = description.split_of(store)
     normalisers = Normalisers.load(run / "stats.json")
-    model = load_backbone(run, config, config.heads.backbone, place)
+    # a random backbone is drawn from the seed that the run began with
+    model = load_backbone(run, made_with, config.heads.backbone, place)
+    if directory.exists() and replace:
+        shutil.rmtree(directory)
+    directory.mkdir(parents=True, exist_ok=True)
+    save_config(config, directory / "config.yaml")
     heads = train_heads(
         model,
         store,
@@ -166,6 +180,8 @@ def _for_heads(
     """The configuration with settings of the heads alone: the backbone is made."""
     for setting in settings:
         key = setting.partition("=")[0]
+        if key in ("heads.backbone", "heads.missing"):
+            raise UserError(f"{key} is an option of its own", "--set", f"use --{key.removeprefix('heads.')}")
         if key != "seed" and not key.startswith("heads."):
             with_settings(config, [setting])  # names an unknown key first
             raise UserError(f"{key} belongs to the backbone, which is trained", "--set", "set heads.* keys here")
@@ -216,7 +232,8 @@ def adapt_run(
     if out.exists():
         raise UserError("exists", out, "choose another --out")
     place = pick_device(device)
-    description, config = _model_run(run)
+    description, parent_config = _model_run(run)
+    config = parent_config.model_copy(update={"heads": trained_options(run, parent_config, backbone, tuple(missing))})
     config = _for_heads(config, settings, backbone, tuple(missing))
     if seed is not None:
         config = config.model_copy(update={"seed": seed})
@@ -224,7 +241,6 @@ def adapt_run(
     parts = make_split(store, split, fold, config.seed).with_share(fraction, config.seed)
     normalisers = Normalisers.fit(store, parts.parts["train"], config.inputs)
     # a random backbone is drawn from the seed that the parent began with
-    parent_config = load_config(run / "config.yaml")
     model = load_backbone(run, parent_config, config.heads.backbone, place)
     start = load_heads(run, model, config.heads)
     _same_heads(start.config, config.heads, run)
@@ -232,15 +248,6 @@ def adapt_run(
     heads = train_heads(
         model, store, parts.parts["train"], parts.parts["val"], normalisers, config, start=start, label=label
     )
-    draft = out.with_name(f".{out.name}.partial")
-    shutil.rmtree(draft, ignore_errors=True)
-    draft.mkdir(parents=True)
-    tensors, numbers = load_checkpoint(run / "checkpoints")
-    kept = {name: values for name, values in tensors.items() if name.startswith("model.")}
-    save_checkpoint(draft / "checkpoints", int(numbers["step"]), kept, {})
-    save_config(config.model_copy(update={"seed": parent_config.seed}), draft / "config.yaml")
-    parts.save(draft / "split.json")
-    normalisers.save(draft / "stats.json")
     made = RunDescription.of(
         "model",
         description.name,
@@ -251,9 +258,15 @@ def adapt_run(
         parent=description,
         parent_path=str(run),
     )
-    write_description(draft, made)
-    save_heads(heads, draft)
-    draft.rename(out)
+    tensors, numbers = load_checkpoint(run / "checkpoints")
+    kept = {name: values for name, values in tensors.items() if name.startswith("model.")}
+    with _draft_of(out) as draft:
+        save_checkpoint(draft / "checkpoints", int(numbers["step"]), kept, {})
+        save_config(config.model_copy(update={"seed": parent_config.seed}), draft / "config.yaml")
+        parts.save(draft / "split.json")
+        normalisers.save(draft / "stats.json")
+        write_description(draft, made)
+        save_heads(heads, draft)
 
 
 SHAPE_OF_HEADS = ("readout", "width", "skip", "gated", "coarse_beam", "relative_power")
@@ -301,16 +314,28 @@ def baseline_run(
         outputs = {part: ceiling.predict(store, divided.parts[part]) for part in _some(divided, parts)}
     else:
         baseline = (make or BASELINES[name])()
+        baseline.label = name
         samples = {part: Samples.gather(store, windows) for part, windows in divided.parts.items()}
         baseline.fit(samples["train"], samples["val"], seed)
         outputs = {part: baseline.predict(samples[part].history) for part in _some(divided, parts)}
+    with _draft_of(out) as draft:
+        divided.save(draft / "split.json")
+        write_description(draft, RunDescription.of("baseline", name, store, divided, seed=seed, fraction=fraction))
+        save_predictions(draft, name, store, divided, outputs)
+
+
+@contextmanager
+def _draft_of(out: Path) -> Iterator[Path]:
+    """A directory that becomes `out` when everything in it is written, and goes when something fails."""
     draft = out.with_name(f".{out.name}.partial")
     shutil.rmtree(draft, ignore_errors=True)
     draft.mkdir(parents=True)
-    divided.save(draft / "split.json")
-    write_description(draft, RunDescription.of("baseline", name, store, divided, seed=seed, fraction=fraction))
-    save_predictions(draft, name, store, divided, outputs)
-    draft.rename(out)
+    try:
+        yield draft
+        draft.rename(out)
+    except BaseException:
+        shutil.rmtree(draft, ignore_errors=True)
+        raise
 
 
 def _some(split: Split, parts: Sequence[str]) -> list[str]:
@@ -388,7 +413,8 @@ def evaluate_run(
     else:
         predictor = JepaPredictor.load(run, place, backbone=backbone, missing=tuple(missing))
         output = predictor.predict(store, windows)
-    return evaluate(output, Samples.gather(store, windows), part, split.protocol)
+    report = evaluate(output, Samples.gather(store, windows), part, split.protocol)
+    return {**report, "left_out": {"invalid": windows.invalid, "short": windows.short}}
 
 
 def stored_output(run: Path, store: FrameStore, windows: Windows) -> Output:

@@ -3,6 +3,7 @@
 What only one command needs, and takes long to import, is imported there.
 """
 
+import re
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -49,6 +50,12 @@ def scenarios(
         print(f"{name}: {text}")
 
 
+def _refuse_url(out: Path) -> None:
+    """A path swallows one slash of a URL, and a local folder of that name is not what was asked for."""
+    if re.match(r"[A-Za-z][A-Za-z0-9+.-]+:/", str(out)):
+        raise UserError("is a URL", out, "write to a local directory and copy it; what reads recordings takes URLs")
+
+
 @commands.command()
 def generate(
     scenario: Annotated[str, typer.Argument(help="Name of a scenario, or its YAML file.")],
@@ -64,6 +71,7 @@ def generate(
     """Simulate episodes of a scenario and write their recordings."""
     from twin.simulator import generate_dataset
 
+    _refuse_url(out)
     if out.exists() and not resume:
         raise UserError("exists already", out, "choose another output, or add --resume to complete it")
     with _progress("generating") as progress:
@@ -95,6 +103,7 @@ def import_command(
     as_json: AsJson = False,
 ) -> None:
     """Import a DeepSense 6G download."""
+    _refuse_url(out)
     with _progress("reading") as progress:
         summary = import_deepsense(
             csv,

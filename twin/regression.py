@@ -144,9 +144,9 @@ def regress(names: Sequence[str] = (), update: bool = False, folder: Path | None
             continue
         try:
             expected = json.loads(file.read_text(encoding="utf-8"))["summary"]
-        except (OSError, ValueError, KeyError) as error:
+            problems[name] = compare(expected, found)
+        except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
             raise UserError(
                 f"no expected summary ({type(error).__name__})", file, f"make it: twin regress {name} --update"
             ) from None
-        problems[name] = compare(expected, found)
     return problems

@@ -30,12 +30,14 @@ __all__ = [
     "scenario_names",
 ]
 
+LARGEST_M = 10_000
+"""Nothing of a scene lies or reaches further than this: the local frame is flat."""
 STREAM_SCENARIO = 1
 """Key of the random stream that draws a scenario's numbers."""
 
 
 class _Section(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
 
 class Site(_Section):
@@ -66,11 +68,11 @@ class Building(_Section):
     Positive `across_m` lies beyond the street, negative on the side of the base station.
     """
 
-    along_m: float
-    across_m: float
-    length_m: float = Field(gt=0)
-    depth_m: float = Field(gt=0)
-    height_m: float = Field(gt=0)
+    along_m: float = Field(ge=-LARGEST_M, le=LARGEST_M)
+    across_m: float = Field(ge=-LARGEST_M, le=LARGEST_M)
+    length_m: float = Field(gt=0, le=LARGEST_M)
+    depth_m: float = Field(gt=0, le=LARGEST_M)
+    height_m: float = Field(gt=0, le=1000)
     material: str = "concrete"
     present: int = Field(1, ge=0, le=1, description="0 leaves it out: a building that is there in some episodes")
 
@@ -176,9 +178,9 @@ class Radio(_Section):
 class Gps(_Section):
     """Errors of the reported position, east and north alike."""
 
-    sigma_m: float = Field(0.5, ge=0, description="of the Gauss-Markov part")
+    sigma_m: float = Field(0.5, ge=0, le=1000, description="of the Gauss-Markov part")
     tau_s: float = Field(60.0, gt=0, description="its correlation time")
-    white_m: float = Field(0.1, ge=0)
+    white_m: float = Field(0.1, ge=0, le=1000)
 
 
 class Scenario(_Section):
@@ -262,10 +264,11 @@ class Template:
             if isinstance(value, dict) and value
         }
         ends = {place: distribution.extremes() for place, distribution in self.distributions.items()}
-        low = self._validated({place: end[0] for place, end in ends.items()})
+        low = high = self._validated({place: end[0] for place, end in ends.items()})
         if ends:
-            self._validated({place: end[1] for place, end in ends.items()})
+            high = self._validated({place: end[1] for place, end in ends.items()})
         self.name, self.description = low.name, low.description
+        self.most_frames = max(low.frames, high.frames)
 
     @property
     def folder(self) -> Path:
@@ -331,6 +334,14 @@ def _check_world(scenario: Scenario, where: object) -> None:
     if scenario.radio.codebook.kind == "measured" and scenario.radio.codebook.file is None:
         raise UserError("radio.codebook.file is missing", where, "name the npz of the measured patterns")
     shares = scenario.traffic.shares
+    driven = {name for name in VEHICLE_CLASSES if getattr(shares, name) > 0} | {scenario.ue.vehicle_class}
+    widest_m = max(VEHICLE_CLASSES[name][1] for name in driven)
+    if scenario.street.lane_width_m < widest_m:
+        raise UserError(
+            f"street.lane_width_m = {scenario.street.lane_width_m:g}: vehicles in neighbouring lanes would overlap",
+            where,
+            f"give at least {widest_m:g}, the width of the widest class driven",
+        )
     if shares.car + shares.van + shares.bus + shares.truck <= 0:
         raise UserError("traffic.shares are all zero", where, "give at least one class a share above 0")
     bs_across = -scenario.site.street_distance_m
@@ -359,22 +370,29 @@ def _check_parked(scenario: Scenario, where: object) -> None:
     """Parked vehicles stand beside the carriageway, outside buildings and clear of each other."""
     corners = [_corners(vehicle) for vehicle in scenario.parked]
     for number, mine in enumerate(corners):
-        if (np.abs(mine[:, 1]) < scenario.half_width_m).any():
+        if mine[:, 1].min() < scenario.half_width_m and mine[:, 1].max() > -scenario.half_width_m:
             raise UserError(f"parked.{number} stands on the carriageway", where, "move it off the lanes")
+        foot = np.tile([[0.0, -scenario.site.street_distance_m]], (4, 1)) + 1e-6 * np.array(_SQUARE)
+        height_m = VEHICLE_CLASSES[scenario.parked[number].vehicle_class][2]
+        if _overlap(mine, foot) and scenario.site.bs_height_m < height_m:
+            raise UserError(f"the base station stands inside parked.{number}", where, "move one of them")
         for other in range(number):
             if _overlap(mine, corners[other]):
                 raise UserError(f"parked.{number} overlaps parked.{other}", where, "move one of them")
         for other, building in enumerate(scenario.buildings):
             half = np.array([building.length_m, building.depth_m]) / 2
-            box = np.array([building.along_m, building.across_m]) + half * [[1, 1], [-1, 1], [-1, -1], [1, -1]]
+            box = np.array([building.along_m, building.across_m]) + half * _SQUARE
             if building.present and _overlap(mine, box):
                 raise UserError(f"parked.{number} overlaps buildings.{other}", where, "move one of them")
+
+
+_SQUARE = ((1, 1), (-1, 1), (-1, -1), (1, -1))
 
 
 def _corners(vehicle: Parked) -> np.ndarray:
     length, width, _ = VEHICLE_CLASSES[vehicle.vehicle_class]
     c, s = math.cos(math.radians(vehicle.heading_deg)), math.sin(math.radians(vehicle.heading_deg))
-    half = np.array([[1, 1], [-1, 1], [-1, -1], [1, -1]]) * [length / 2, width / 2]
+    half = np.array(_SQUARE) * [length / 2, width / 2]
     return half @ np.array([[c, s], [-s, c]]) + [vehicle.along_m, vehicle.across_m]
 
 

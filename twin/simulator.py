@@ -1,13 +1,15 @@
 """The simulator: an episode of a scenario, frame by frame or as a recording, and datasets of many."""
 
 import math
-from collections.abc import Callable, Sequence
+import shutil
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Executor, ProcessPoolExecutor, as_completed
 from dataclasses import dataclass
 from functools import cached_property
 from importlib.metadata import version
 from multiprocessing import get_context
 from pathlib import Path
+from typing import Any
 
 import numba
 import numpy as np
@@ -283,26 +285,35 @@ def generate_dataset(
     template = load_scenario(scenario)
     _check_request(out, template, episodes, frames, seed, modalities, workers)
     missing = [n for n in range(episodes) if not Path(out, f"episode-{n:05d}").exists()]
-    if progress:
-        progress(episodes - len(missing), episodes)
-    total, done = 0, episodes - len(missing)
+    for n in missing:
+        template.draw(seed, n)  # a world that cannot be is refused before the first episode is made
     jobs = [(template, seed, n, frames, tuple(modalities), str(out)) for n in missing]
-    if executor is None and workers == 1:
-        for job in jobs:
-            total, done = total + _one_episode(*job), done + 1
+    fresh = not Path(out).exists()
+    total, done = 0, episodes - len(missing)
+    try:
+        for made in (0, *_simulated(jobs, workers, executor)):
+            total, done = total + made, done + (made > 0)
             if progress:
                 progress(done, episodes)
-        return total
+    except UserError:
+        if fresh:
+            shutil.rmtree(out, ignore_errors=True)
+        raise
+    return total
+
+
+def _simulated(jobs: Sequence[tuple[Any, ...]], workers: int, executor: Executor | None) -> Iterator[int]:
+    """Frames of each episode, as it is written."""
+    if executor is None and workers == 1:
+        yield from (_one_episode(*job) for job in jobs)
+        return
     pool = executor or ProcessPoolExecutor(workers, get_context("spawn"), initializer=_single_thread)
     try:
         for future in as_completed([pool.submit(_one_episode, *job) for job in jobs]):
-            total, done = total + future.result(), done + 1
-            if progress:
-                progress(done, episodes)
+            yield future.result()
     finally:
         if executor is None:
             pool.shutdown(cancel_futures=True)
-    return total
 
 
 def _check_request(
@@ -319,6 +330,12 @@ def _check_request(
             raise UserError(f"{value} is too small", option, f"give at least {least}")
     if frames is not None and frames < 1:
         raise UserError(f"{frames} is too small", "--frames", "give at least 1")
+    if frames is not None and frames > template.most_frames:
+        raise UserError(
+            f"{frames} is more than the {template.most_frames} of scenario {template.name}",
+            "--frames",
+            "raise `frames` in a copy of the scenario",
+        )
     unknown = sorted(set(modalities) - set(MODALITIES))
     if unknown or not modalities:
         raise UserError(

@@ -8,8 +8,9 @@ import streamlit as st
 
 from app.bundle import replay_bundle
 from app.player import player_css, player_js
-from app.sources import Sources, find_sources, load_recording, load_run_predictions, runs_for
+from app.sources import Sources, find_sources, load_recording, load_run_predictions, predictions_hash, runs_for
 from twin.errors import UserError
+from twin.recording import content_hash
 
 __all__ = ["show"]
 
@@ -54,8 +55,9 @@ def show() -> None:
     entry = next(entry for entry in sources.datasets[dataset].episodes if entry.name == recording)
     if entry.manifest.source == "deepsense":
         st.caption("A real recording: it holds no buildings, no other vehicles and no codebook, so none are drawn.")
-    key = f"{dataset}/{recording}/{run}/{entry.manifest.arrays['time'].sha256}/{entry.manifest.arrays['rf'].sha256}"
     try:
+        predicted = predictions_hash(sources, dataset, recording, run)
+        key = f"{dataset}/{recording}/{run}/{content_hash(entry.manifest)}/{predicted}"
         bundle = _bundle(sources, dataset, recording, run, key)
     except UserError as error:
         st.error(str(error))

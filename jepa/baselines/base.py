@@ -18,9 +18,13 @@ TorchState = dict[str, Tensor]
 
 
 class Baseline(ABC):
-    """A predictor of one or more tasks. `name` is that of the command line and the tables."""
+    """A predictor of one or more tasks. `name` is that of the command line and the tables.
+
+    `label` names the progress bar of its training; nothing is shown without.
+    """
 
     name: ClassVar[str]
+    label: str = ""
 
     @abstractmethod
     def fit(self, train: Samples, val: Samples, seed: int) -> None:

@@ -101,8 +101,13 @@ class Gru(Baseline):
         def measure(rows: Tensor, generator: torch.Generator, step: int) -> tuple[Tensor, dict[str, float]]:
             return functional.mse_loss(self.rssi(level[rows]), future_level[rows]), {}
 
-        for model, loss in ((self.location, locate), (self.beam, steer), (self.rssi, measure)):
-            fit(model, loss, len(train), plan)
+        tasks = (
+            ("localization", self.location, locate),
+            ("beam", self.beam, steer),
+            ("rssi", self.rssi, measure),
+        )
+        for task, model, loss in tasks:
+            fit(model, loss, len(train), plan, label=f"{self.label}: {task}" if self.label else "")
 
     def _place(self, position_m: Tensor) -> Tensor:
         return (position_m - self.mean_m) / self.scale_m

@@ -88,7 +88,7 @@ class GruCascade(Baseline):
             rest = functional.l1_loss(trajectory, place[rows]) + functional.mse_loss(spectrum, change[rows])
             return beam + rest, {}
 
-        fit(self.model, loss, len(train), replace(self.plan, seed=seed))
+        fit(self.model, loss, len(train), replace(self.plan, seed=seed), label=self.label)
 
     def _inputs(self, history: History) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """Features, coarse trajectory, last spectrum, and the unit in which its change counts."""

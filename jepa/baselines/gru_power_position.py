@@ -52,7 +52,7 @@ class GruPowerPosition(Baseline):
             beam = functional.cross_entropy(logits.flatten(0, 1), train.best_beam[rows].flatten())
             return beam + functional.l1_loss(offset, target[rows]), {}
 
-        fit(self.model, loss, len(train), replace(PLAN, seed=seed))
+        fit(self.model, loss, len(train), replace(PLAN, seed=seed), label=self.label)
 
     def _features(self, history: History) -> Float[Tensor, "window 8 66"]:
         return torch.cat([self.normaliser.power(history.power), self.normaliser.position(history.position_m)], -1)

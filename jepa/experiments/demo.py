@@ -8,8 +8,7 @@ from typing import Any
 from rich.console import Console
 
 from jepa import workflows
-from jepa.checkpoint import latest_step
-from jepa.config import preset
+from jepa.config import PretrainConfig, preset
 from jepa.experiments.table import markdown_table, write_json
 from twin.console import progress_bar
 from twin.errors import UserError
@@ -19,6 +18,8 @@ from twin.simulator import generate_dataset
 __all__ = ["BASELINES", "EPISODES", "SCENARIO", "run"]
 
 SCENARIO, EPISODES, SEED = "street_canyon", 24, 0
+BACKBONES = ("pretrained", "random", "zeroed")
+"""The model, and its controls: the same heads on a backbone with random weights, and on none."""
 BASELINES = (
     "hold_last",
     "constant_velocity",
@@ -53,14 +54,13 @@ def run(out: Path, data: Sequence[Path] = (), budget: str = "small") -> None:
         raise UserError("makes its own recordings", "jepa experiment demo", "leave out --data")
     started = time.monotonic()
     recordings, runs = out / "data" / SCENARIO, out / "runs"
+    config = preset(budget, [f"seed={SEED}"])
     _generate(recordings)
-    model = runs / "jepa"
-    _train(model, recordings, budget)
+    _train(runs / "jepa", recordings, config, predict=not (out / "results.json").exists())
     for name in BASELINES:
         if not (runs / name).exists():
-            _console.print(f"baseline {name}")
             workflows.baseline_run(name, [recordings], runs / name, seed=SEED)
-    reports = {path: workflows.evaluate_run(runs / path, [recordings]) for path in ("jepa", *BASELINES)}
+    reports = _evaluated(runs, recordings)
     write_json(out / "results.json", reports)
     first = reports["jepa"]
     print(f"held-out episodes: {first['sequences']}, {first['windows']} windows; mean over 0.1 to 0.5 s ahead")
@@ -79,22 +79,36 @@ def _generate(recordings: Path) -> None:
             workers=2,
             progress=lambda done, total: bar.update(task, completed=done, total=total),
         )
-    problems = {name: found for name, found in verify_dataset(recordings).items() if found}
+        task = bar.add_task(f"{SCENARIO}: verifying", total=EPISODES)
+        every = verify_dataset(recordings, lambda done, total: bar.update(task, completed=done, total=total))
+    problems = {name: found for name, found in every.items() if found}
     if problems:
         name, found = next(iter(problems.items()))
         raise UserError(f"{name}: {found[0]}", recordings, "remove the directory and run again")
     _console.print(f"{EPISODES} episodes, every byte verified")
 
 
-def _train(model: Path, recordings: Path, budget: str) -> None:
-    config = preset(budget, [f"seed={SEED}"])
-    trained = (model / "run.json").exists() and (latest_step(model / "checkpoints") or 0) > 0
-    whole = trained and (model / "predictions").exists()
-    if whole:
-        return
+def _train(model: Path, recordings: Path, config: PretrainConfig, predict: bool) -> None:
     workflows.pretrain_run([recordings], model, config, resume=True)
-    workflows.heads_run(model, [recordings], resume=True)
-    workflows.predict_run(model, [recordings])
+    for backbone in BACKBONES:
+        label = "heads" if backbone == "pretrained" else f"heads, {backbone} backbone"
+        workflows.heads_run(model, [recordings], backbone=backbone, resume=True, label=label)
+    if predict:
+        workflows.predict_run(model, [recordings])
+
+
+def _evaluated(runs: Path, recordings: Path) -> dict[str, dict[str, Any]]:
+    reports = {}
+    with progress_bar() as bar:
+        task = bar.add_task("evaluating", total=len(BACKBONES) + len(BASELINES))
+        for backbone in BACKBONES:
+            name = "jepa" if backbone == "pretrained" else f"jepa, backbone {backbone}"
+            reports[name] = workflows.evaluate_run(runs / "jepa", [recordings], backbone=backbone)
+            bar.advance(task)
+        for name in BASELINES:
+            reports[name] = workflows.evaluate_run(runs / name, [recordings])
+            bar.advance(task)
+    return reports
 
 
 def _row(report: tuple[str, dict[str, Any]]) -> list[str]:
@@ -105,5 +119,7 @@ def _row(report: tuple[str, dict[str, Any]]) -> list[str]:
 def _cell(metric: dict[str, Any] | None) -> str:
     if metric is None:
         return ""
+    if metric["ci95"] is None:
+        return f"{metric['value']:.3f}"
     low, high = metric["ci95"]
     return f"{metric['value']:.3f} [{low:.3f}, {high:.3f}]"

@@ -33,7 +33,7 @@ def test_from_recordings_to_an_evaluation(call, dataset, tmp_path):
     code, out, _ = call("evaluate", run, "--data", dataset, "--json")
     assert code == 0
     report = json.loads(out)
-    assert {"split", "protocol", "windows", "sequences", "localization", "beam", "rssi"} == report.keys()
+    assert {"split", "protocol", "windows", "sequences", "localization", "beam", "rssi"} <= report.keys()
     for task, names in {
         "localization": {"ade_m", "fde_m"},
         "beam": {"top1", "top3", "top5", "top1_within_0.1db", "l1_rsrp_db", "dba"},
@@ -41,7 +41,7 @@ def test_from_recordings_to_an_evaluation(call, dataset, tmp_path):
     }.items():
         assert names <= report[task].keys()
         for metric in report[task].values():
-            assert metric.keys() == {"value", "ci95", "per_step"}
+            assert {"value", "ci95", "per_step"} <= metric.keys()
             assert metric["ci95"][0] <= metric["value"] <= metric["ci95"][1]
             assert len(metric["per_step"]) == 5
     assert {path.name for path in run.iterdir()} == {

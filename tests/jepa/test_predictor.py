@@ -2,10 +2,12 @@
 
 import dataclasses
 import json
+import shutil
 
 import numpy as np
 import pytest
 import torch
+from safetensors import SafetensorError
 
 import jepa.checkpoint
 from jepa import workflows
@@ -104,8 +106,20 @@ def test_nothing_is_written_for_a_wrong_configuration(dataset, tmp_path):
     assert not (tmp_path / "run").exists()
 
 
-def test_no_frame_after_the_observed_ones_changes_a_bit_of_a_prediction(store, run):
-    predictor = JepaPredictor.load(run)
+@pytest.fixture(scope="module")
+def best_run(dataset, tmp_path_factory):
+    """A run of the preset that moves from site to site: its own frame, relative inputs, gated heads, a beam map."""
+    torch.set_num_threads(1)
+    path = tmp_path_factory.mktemp("runs") / "best"
+    config = preset("best", [*TINY, "heads.coarse_beam=map"])
+    workflows.pretrain_run([dataset], path, config, device="cpu", label="")
+    workflows.heads_run(path, [dataset], device="cpu", label="")
+    return path
+
+
+@pytest.mark.parametrize("which", ["run", "best_run"])
+def test_no_frame_after_the_observed_ones_changes_a_bit_of_a_prediction(store, request, which):
+    predictor = JepaPredictor.load(request.getfixturevalue(which))
     windows = make_split(store).parts["test"]
     first = {int(episode): row for row, episode in reversed(list(enumerate(windows.episode)))}
     one_each = windows.select(torch.tensor(sorted(first.values())))
@@ -163,7 +177,12 @@ def test_the_control_backbones_are_what_they_say(store, run):
 def test_evaluation_refuses_what_the_run_trained_on(dataset, store, run):
     report = workflows.evaluate_run(run, [dataset], device="cpu")
     assert report["protocol"] == "blocked"
-    assert set(report) == {"split", "protocol", "windows", "sequences", "localization", "beam", "rssi"}
+    assert {"split", "protocol", "windows", "sequences", "localization", "beam", "rssi"} <= set(report)
+    assert report["left_out"] == {"invalid": 0, "short": 0}
+    assert sum(report["beam_mismatch"]) == pytest.approx(1.0)
+    assert report["beam_mismatch"][0] == pytest.approx(report["beam"]["top1"]["value"])
+    quantiles_m = list(report["ade_quantiles_m"].values())
+    assert quantiles_m == sorted(quantiles_m)
     with pytest.raises(UserError, match="was trained on episode"):
         workflows.evaluate_run(run, [dataset], part="train", device="cpu")
     windows = make_split(store).parts["val"]
@@ -194,7 +213,7 @@ def test_adapted_heads_are_a_run_of_their_own(tmp_path, drive, run):
     assert Normalisers.load(out / "stats.json") != Normalisers.load(run / "stats.json")
     with pytest.raises(UserError, match="exists"):
         workflows.adapt_run(run, [site], out, device="cpu", label="")
-    with pytest.raises(UserError, match="made with readout attentive"):
+    with pytest.raises(UserError, match="made with readout pooled"):
         workflows.adapt_run(run, [site], tmp_path / "x", settings=["heads.readout=target"], device="cpu", label="")
 
 
@@ -218,3 +237,93 @@ def test_a_baseline_is_a_run_with_predictions(dataset, tmp_path):
         workflows.baseline_run("oracle", [dataset], tmp_path / "oracle")
     with pytest.raises(UserError, match="run of the baseline hold_last"):
         workflows.predict_run(tmp_path / "hold", [dataset], device="cpu")
+
+
+def test_the_options_that_heads_were_trained_with_go_on_to_another_site(tmp_path, dataset, drive, best_run):
+    workflows.heads_run(best_run, [dataset], settings=["heads.coarse_beam=last"], replace=True, device="cpu", label="")
+    for number in range(10):
+        drive(number, seed=6).save(tmp_path / "site")
+    workflows.adapt_run(best_run, [tmp_path / "site"], tmp_path / "adapted", device="cpu", label="")
+    assert JepaPredictor.load(tmp_path / "adapted").heads.config.coarse_beam == "last"
+
+
+def test_heads_stay_where_the_data_for_new_ones_are_wrong(run, tmp_path):
+    before = sorted(path.name for path in (run / "heads").iterdir())
+    with pytest.raises(UserError, match="no such directory"):
+        workflows.heads_run(run, [tmp_path / "nowhere"], replace=True, device="cpu", label="")
+    assert sorted(path.name for path in (run / "heads").iterdir()) == before
+
+
+def test_the_random_control_is_the_backbone_that_the_run_began_with(dataset, run):
+    workflows.heads_run(run, [dataset], settings=["seed=3"], backbone="random", replace=True, device="cpu", label="")
+    config = JepaPredictor.load(run).config
+    began = new_model(config).state_dict()
+    used = JepaPredictor.load(run, backbone="random").model.state_dict()
+    assert all(torch.equal(values, used[name]) for name, values in began.items())
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        (["heads.missing=[gps]"], "use --missing"),
+        (["heads.backbone=random"], "use --backbone"),
+        (["heads.position_offset=0.3"], "inputs.position=last"),
+        (["heads.input_noise={sonar: 1.0}"], "no modality 'sonar'"),
+    ],
+)
+def test_head_settings_that_cannot_be_meant_are_refused(dataset, run, settings, message):
+    with pytest.raises(UserError, match=message):
+        workflows.heads_run(run, [dataset], settings=settings, replace=True, device="cpu", label="")
+
+
+def test_heads_go_on_only_with_the_options_they_began_with(dataset, run):
+    with pytest.raises(UserError, match="differs in heads"):
+        workflows.heads_run(run, [dataset], settings=["heads.epochs=50"], resume=True, device="cpu", label="")
+
+
+def test_a_readout_that_does_not_fit_the_width_is_refused_before_pretraining(dataset, tmp_path):
+    config = tiny("model.width=12", "model.attention_heads=4", "heads.readout=attentive")
+    with pytest.raises(UserError, match="do not divide a width of 12"):
+        workflows.pretrain_run([dataset], tmp_path / "run", config, device="cpu", label="")
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize("content", ["", "garbage\n"])
+def test_a_damaged_pointer_to_the_latest_checkpoint_is_a_users_error(dataset, run, tmp_path, content):
+    copied = tmp_path / "run"
+    shutil.copytree(run, copied)
+    (copied / "checkpoints" / "latest").write_text(content)
+    for attempt in (
+        lambda: workflows.evaluate_run(copied, [dataset], device="cpu"),
+        lambda: workflows.pretrain_run([dataset], copied, tiny(), device="cpu", label="", resume=True),
+    ):
+        with pytest.raises(UserError, match=r"latest.*step-"):
+            attempt()
+
+
+def test_a_damaged_recording_stops_training_and_is_named(tmp_path, drive):
+    for number in range(10):
+        drive(number).save(tmp_path / "data")
+    (tmp_path / "data" / "seq-0004" / "manifest.json").write_text('{"schema')
+    with pytest.raises(UserError, match=r"damaged recordings \(1\), the first seq-0004"):
+        FrameStore.load([tmp_path / "data"])
+
+
+def test_weights_that_the_disk_has_no_room_for_are_a_users_error(tmp_path, monkeypatch):
+    def full(*_):
+        raise SafetensorError("Error while serializing: I/O error: No space left on device (os error 28)")
+
+    monkeypatch.setattr(jepa.checkpoint, "save_file", full)
+    with pytest.raises(UserError, match="No space left"):
+        jepa.checkpoint.save_tensors(tmp_path / "weights", {"a": torch.zeros(3)}, {})
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("axes", [[], [[1, 0]], [["x", 0], [0, 1]], [[1, 0], [0, float("nan")]]])
+def test_damaged_statistics_are_a_users_error(run, tmp_path, axes):
+    stored = json.loads((run / "stats.json").read_text())
+    for one in stored.values():
+        one["axes"] = axes
+    (tmp_path / "stats.json").write_text(json.dumps(stored))
+    with pytest.raises(UserError, match="statistics are damaged"):
+        Normalisers.load(tmp_path / "stats.json")

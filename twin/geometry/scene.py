@@ -63,6 +63,10 @@ def build_scene(scenario: Scenario, folder: Path) -> Scene:
             scenario.street_heading_rad,
         )
     triangles = [_triangles(scenario, mesh, folder / mesh.file) for mesh in scenario.meshes]
+    station_m = np.array([0.0, 0.0, scenario.site.bs_height_m])
+    for part, mesh in zip(triangles, scenario.meshes, strict=True):
+        if _encloses(part, station_m):
+            raise UserError("the base station stands inside this mesh", folder / mesh.file, "move one of them")
     etas = [np.full(len(part), eta[mesh.material]) for part, mesh in zip(triangles, scenario.meshes, strict=True)]
     return Scene(
         box=box,
@@ -88,3 +92,19 @@ def _triangles(scenario: Scenario, mesh: Mesh, file: Path) -> Float[np.ndarray, 
     moved: np.ndarray = triangles @ turn.T
     moved[..., :2] += scenario.local_m(mesh.along_m, mesh.across_m)
     return moved
+
+
+def _encloses(triangle_m: Float[np.ndarray, "triangle 3 3"], point_m: Float[np.ndarray, "3"]) -> bool:
+    """Whether a closed mesh holds a point: a ray from it leaves through an odd number of triangles."""
+    ray = np.array([0.36, 0.48, 0.8])
+    a, b, c = triangle_m[:, 0], triangle_m[:, 1], triangle_m[:, 2]
+    normal = np.cross(ray, c - a)
+    determinant = ((b - a) * normal).sum(1)
+    crossing = np.abs(determinant) > 1e-12
+    scale = 1 / np.where(crossing, determinant, 1.0)
+    offset = point_m - a
+    u = scale * (offset * normal).sum(1)
+    across = np.cross(offset, b - a)
+    v = scale * (across @ ray)
+    distance = scale * (across * (c - a)).sum(1)
+    return bool((crossing & (u >= 0) & (v >= 0) & (u + v <= 1) & (distance > 0)).sum() % 2)

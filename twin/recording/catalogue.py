@@ -12,6 +12,10 @@ from twin.recording.store import content_hash, filesystem_of, is_url, join, veri
 __all__ = ["Catalogue", "Entry", "dataset_hash", "open_dataset", "scan", "verify_dataset"]
 
 
+MARKS = ("manifest.json", "frames.zarr")
+"""A directory with one of these looks like a recording."""
+
+
 @dataclass(frozen=True)
 class Entry:
     """A whole episode: its name, where it lies, and its manifest."""
@@ -45,12 +49,15 @@ def _children(root: str | Path) -> list[str]:
 
 
 def scan(root: str | Path) -> Catalogue:
-    """The episodes below `root`. Hidden directories (drafts of a writer) are passed over.
+    """The episodes below `root`.
+
+    Hidden directories (drafts of a writer) and those that hold no part of a recording are passed over.
 
     Raises:
         UserError: `root` is no directory.
     """
     found = Catalogue()
+    filesystem, _ = filesystem_of(root)
     for name in _children(root):
         if name.startswith("."):
             continue
@@ -58,7 +65,8 @@ def scan(root: str | Path) -> Catalogue:
         try:
             found.episodes.append(Entry(name, path, Recording.open(path).manifest))
         except UserError as error:
-            found.damaged.append((name, error.what))
+            if any(filesystem.exists(join(path, part)) for part in MARKS):
+                found.damaged.append((name, error.what))
     return found
 
 

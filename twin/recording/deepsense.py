@@ -112,6 +112,11 @@ class _Frames:
 
     def check(self, table: Path, max_bad: float) -> None:
         """Raise a UserError where more than a share `max_bad` of a modality is bad."""
+        if not self.columns["bs_location"].valid.any():
+            fault = self.columns["bs_location"].first_bad
+            raise UserError(
+                f"no position of the base station can be read ({fault})", table, "mend the files of unit1_loc"
+            )
         for name, column in self.columns.items():
             share = float(1 - column.valid.mean())
             if share > max_bad:
@@ -120,11 +125,6 @@ class _Frames:
                     table,
                     f"mend them or allow it with --max-bad {math.ceil(share * 100) / 100:g}",
                 )
-        if not self.columns["bs_location"].valid.any():
-            fault = self.columns["bs_location"].first_bad
-            raise UserError(
-                f"no position of the base station can be read ({fault})", table, "mend the files of unit1_loc"
-            )
 
     def base_station(self) -> BaseStation:
         """The median over the base station's files, which all name one place."""

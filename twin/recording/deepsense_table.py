@@ -32,6 +32,8 @@ COLUMNS = {
 LARGEST_INTEGER = 10**9
 _UNREAD = re.compile(r"unit\d_(rgb|camera|cam|lidar|radar)", re.IGNORECASE)
 _CLOCK = re.compile(r"(\d{1,2})([-:])(\d{1,2})\2(\d{1,2})(?:([-:.])(\d{1,6}))?")
+NO_FILE = "(no file named)"
+"""What stands in for an empty cell: a bad file of that frame."""
 _DAY_S = 86_400.0
 
 
@@ -93,6 +95,7 @@ class DeepSenseTable:
         numbered = "index" in self.columns
         order = self.integers("index") if numbered else self._time_of_day_s()[0]
         finished: set[int] = set()
+        self._check_repeats(sequence)
         for i in range(1, len(sequence)):
             where = f"line {self.lines[i]}: "
             if sequence[i] != sequence[i - 1]:
@@ -114,6 +117,21 @@ class DeepSenseTable:
                         "sort the table by seq_index and sample, each once",
                     )
 
+    def _check_repeats(self, sequence: Int[np.ndarray, "sample"]) -> None:
+        """Every sample of a sequence has a sweep of its own: where nothing numbers them, this finds a repeated row."""
+        if "power" not in self.columns:
+            return
+        seen: dict[tuple[int, str], int] = {}
+        for i, row in enumerate(self.rows):
+            key = (int(sequence[i]), row[self.columns["power"]].strip())
+            if key[1] and key in seen:
+                raise UserError(
+                    f"line {self.lines[i]}: the sample of line {seen[key]} is repeated ({key[1]})",
+                    self.path,
+                    "sort the table by seq_index and sample, each once",
+                )
+            seen[key] = self.lines[i]
+
     def files(self, role: str) -> list[Path]:
         """The files of a column, all inside the folder of the table.
 
@@ -125,7 +143,7 @@ class DeepSenseTable:
         found = []
         parents: dict[Path, Path] = {}
         for line, row in zip(self.lines, self.rows, strict=True):
-            text = row[name].strip().replace("\\", "/")
+            text = row[name].strip().replace("\\", "/") or NO_FILE
             relative = PurePosixPath(text)
             inside = bool(text) and "\0" not in text and not relative.is_absolute() and ".." not in relative.parts
             if not inside or re.match(r"[A-Za-z]:", text) or not _stays_in(root, root / relative, parents):

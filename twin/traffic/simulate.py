@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Float, Int
 
+from twin.errors import UserError
 from twin.scenario import VEHICLE_CLASSES, Scenario
 from twin.traffic.idm import follow_lanes
 
@@ -81,7 +82,11 @@ def simulate_traffic(scenario: Scenario, frames: int, seed: int, episode: int) -
     ue = int(np.flatnonzero(vehicles.identity == UE)[0])
     on_street = np.flatnonzero(present[:, ue])
     if len(on_street) == 0:
-        raise ValueError("the UE could not enter the street: the traffic stands")
+        raise UserError(
+            "the UE cannot enter the street within its queue: the traffic stands",
+            f"scenario {scenario.name}, episode {episode}",
+            "lower traffic.arrivals_per_minute or raise traffic.speed_mps",
+        )
     rows = on_street[:frames]
     return _pack(scenario, vehicles, sizes, along[rows], speed[rows], ue)
 

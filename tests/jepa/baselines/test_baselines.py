@@ -10,9 +10,12 @@ from jepa.baselines import BASELINES, InterpolationCeiling
 from jepa.baselines.ar import AutoRegression, BeamAutoRegression
 from jepa.baselines.extrapolation import constant_velocity, least_squares_velocity
 from jepa.baselines.gru import BeamGru, SeriesGru
+from jepa.baselines.gru_cascade import GruCascade
+from jepa.config import preset
 from jepa.evaluate import evaluate, measures_of
 from jepa.samples import History, Samples
 from jepa.splits import make_split
+from jepa.training import Plan
 
 
 def parameters(module):
@@ -60,20 +63,26 @@ def fitted(samples):
     return found
 
 
-@pytest.mark.parametrize("name", BASELINES)
-def test_no_bit_of_a_prediction_depends_on_the_future(fitted, store, name):
-    """Every frame after the last observed one is replaced; what a predictor is given is cut before them."""
+@pytest.fixture(scope="module")
+def predictors(fitted, samples):
+    """Every baseline, and the rival that reads what a backbone reads when it moves from site to site."""
+    rival = GruCascade(plan=Plan(epochs=1, learning_rate=1e-3), inputs=preset("best").inputs)
+    rival.fit(samples["train"], samples["val"], 0)
+    return {**fitted, "rival": rival}
+
+
+@pytest.mark.parametrize("name", [*BASELINES, "rival"])
+def test_no_bit_of_a_prediction_depends_on_the_future(predictors, store, name):
+    """Every frame after the last observed one is replaced, to the end of the store, and the best beams with them."""
     windows = make_split(store).parts["test"]
-    changed = {key: values.clone() for key, values in store.values.items()}
-    rows = torch.arange(0, len(windows), 5)
-    for row in rows:
-        history = Samples.gather(store, windows.select(row[None])).history
-        for values in changed.values():
-            values[windows.future[row]] = 7.7
-        other = Samples.gather(dataclasses.replace(store, values=changed), windows.select(row[None])).history
-        for values, original in zip(changed.values(), store.values.values(), strict=True):
-            values[windows.future[row]] = original[windows.future[row]]
-        before, after = fitted[name].predict(history), fitted[name].predict(other)
+    for row in torch.arange(0, len(windows), 5):
+        one = windows.select(row[None])
+        history = Samples.gather(store, one).history
+        later = torch.arange(store.frames) > one.history[0, -1]
+        changed = {key: torch.where(later[:, None], 7.7, values) for key, values in store.values.items()}
+        beam = torch.where(later, 63, store.best_beam)
+        other = Samples.gather(dataclasses.replace(store, values=changed, best_beam=beam), one).history
+        before, after = predictors[name].predict(history), predictors[name].predict(other)
         for key in ("trajectory_m", "beam_logits", "spectrum_db"):
             np.testing.assert_array_equal(getattr(before, key), getattr(after, key))
 

@@ -218,8 +218,24 @@ def test_a_base_station_without_a_position_stops_the_import(folder, tmp_path):
     (folder.root / "unit1/GPS_data/bs.txt").write_text("33\n")
     with pytest.raises(UserError, match=r"bs\.txt: 1 numbers instead of 2"):
         import_deepsense(folder.csv, tmp_path / "out", max_bad=1.0)
-    with pytest.raises(UserError, match="bs_location"):
-        import_deepsense(folder.csv, tmp_path / "out")
+
+
+def test_an_empty_cell_is_a_bad_file_of_that_frame(folder, tmp_path):
+    put(3, "unit2_loc", "")(folder)
+    summary = import_deepsense(folder.write_table(), tmp_path / "out", max_bad=0.05)
+    assert summary.bad_files == {"rf": 0, "gps": 1}
+    assert "no file named" in summary.first_bad_file["gps"]
+
+
+@pytest.mark.parametrize("numbered", [True, False])
+def test_a_sweep_that_two_samples_of_a_sequence_name_is_a_repeated_sample(folder, tmp_path, numbered):
+    folder.rows[4]["unit1_pwr_60ghz"] = folder.rows[3]["unit1_pwr_60ghz"]
+    if not numbered:
+        for row in folder.rows:
+            del row["index"]
+        folder.rows[7]["time_stamp"] = "late"
+    with pytest.raises(UserError, match=r"line 6: the sample of line 5 is repeated"):
+        import_deepsense(folder.write_table(), tmp_path / "out")
 
 
 def test_too_many_bad_files_stop_the_import_and_leave_nothing(folder, tmp_path):
@@ -264,7 +280,6 @@ STRUCTURAL = {
     "an absolute path": (put(3, "unit1_pwr_60ghz", "/etc/passwd"), r"line 5.*leaves the folder"),
     "a path that climbs out": (put(3, "unit2_loc", "../../secret.txt"), r"line 5.*leaves the folder"),
     "a drive letter": (put(3, "unit2_loc", "C:\\g.txt"), r"line 5.*leaves the folder"),
-    "an empty path": (put(3, "unit2_loc", ""), r"line 5.*leaves the folder"),
     "text where a number belongs": (put(3, "seq_index", "first"), r"line 5, column seq_index.*no integer"),
     "a fraction of a sequence": (put(3, "seq_index", "1.5"), r"line 5, column seq_index.*no integer"),
     "a negative sequence": (put(0, "seq_index", "-1"), r"line 2, column seq_index.*no integer"),
