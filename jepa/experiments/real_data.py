@@ -54,13 +54,14 @@ class Budget:
     head_epochs: int
     seeds: int
     folds: tuple[int, ...]
+    fold_seeds: int = 1
     fractions: tuple[float, ...] = (0.1, 1.0)
 
 
 BUDGETS = {
     "quick": Budget(64, 150, 2, 1, 2, 4, 1, ()),
-    "default": Budget(64, 2000, 4, 1, 6, 12, 3, (1, 3)),
-    "full": Budget(128, 4000, 100, 4, 100, 30, 3, tuple(range(FOLDS))),
+    "default": Budget(64, 2000, 4, 1, 6, 12, 3, (1,)),
+    "full": Budget(128, 4000, 100, 4, 100, 30, 3, tuple(range(FOLDS)), fold_seeds=3),
 }
 """`quick` shows that everything runs, `default` ends within three hours on two cores, `full` is for a GPU."""
 
@@ -89,10 +90,14 @@ def run(out: Path, data: Sequence[Path] = (), budget: str = "default") -> None:
     if budget not in BUDGETS:
         raise UserError(f"unknown budget {budget!r}", "--budget", f"choose from {', '.join(BUDGETS)}")
     spent = BUDGETS[budget]
+    if len({path.name for path in data}) < len(data):
+        raise UserError("two datasets have one name", "--data", "rows go by the names of the directories: rename one")
+    hashes = {}
     for path in data:
         for place in _places(path, spent):
-            place.load()  # what is wrong with the data is said before hours of work
-    rows = RowStore(out / "rows", {"name": budget, **_as_json(spent)})
+            store, _ = place.load()  # what is wrong with the data is said before hours of work
+            hashes[path.name] = store.datasets[0].hash
+    rows = RowStore(out / "rows", {"name": budget, **_as_json(spent), "data": hashes})
     workers = 1 if torch.cuda.is_available() else min(MOST_WORKERS, os.cpu_count() or 1)
     rows.row("twin/data", partial(_twin_data, out, spent, workers))
     stages = [
@@ -171,7 +176,7 @@ class _Place:
 
 def _places(path: Path, budget: Budget) -> list[_Place]:
     blocked = [_Place(path, "blocked", 0, seed) for seed in range(budget.seeds)]
-    return blocked + [_Place(path, "folds", fold, 0) for fold in budget.folds]
+    return blocked + [_Place(path, "folds", fold, seed) for fold in budget.folds for seed in range(budget.fold_seeds)]
 
 
 def _seed_by_seed(data: list[Path], budget: Budget) -> list[_Place]:

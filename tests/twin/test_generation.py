@@ -1,6 +1,7 @@
 """Datasets: the same whatever the workers and their order; whole or not there."""
 
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -8,9 +9,12 @@ import time
 from concurrent.futures import Executor, Future
 
 import pytest
+from typer.testing import CliRunner
 
+from twin.cli import commands
 from twin.errors import UserError
 from twin.recording import dataset_hash, scan, verify_dataset
+from twin.scenario import load_scenario
 from twin.simulator import generate_dataset
 
 REQUEST = {"episodes": 4, "frames": 30, "seed": 3}
@@ -102,6 +106,40 @@ def test_a_senseless_request_is_a_users_error_and_leaves_nothing(tmp_path, chang
     with pytest.raises(UserError):
         generate_dataset("street_canyon", tmp_path / "out", **{**REQUEST, **change})
     assert not (tmp_path / "out").exists()
+
+
+def test_a_world_that_cannot_be_is_refused_before_the_first_episode(tmp_path):
+    text = load_scenario("street_canyon").where.read_text()
+    scenario = tmp_path / "scenario.yaml"
+    scenario.write_text(text + "\nparked:\n  - {along_m: 0, across_m: {choice: [9, 9, 9, 2]}}\n")
+    told = []
+    with pytest.raises(UserError, match=r"parked\.0 stands on the carriageway"):
+        generate_dataset(scenario, tmp_path / "out", episodes=12, frames=3, progress=lambda *pair: told.append(pair))
+    assert not told
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_failure_in_the_middle_leaves_no_part_of_a_dataset(tmp_path):
+    text = load_scenario("street_canyon").where.read_text()
+    scenario = tmp_path / "scenario.yaml"
+    jam = "{arrivals_per_minute: {choice: [5, 60]}, speed_mps: {choice: [12, 1]}}"
+    scenario.write_text(re.sub(r"(?m)^traffic:(\n  .*)*", f"traffic: {jam}", text))
+    with pytest.raises(UserError, match="cannot enter the street"):
+        generate_dataset(scenario, tmp_path / "out", episodes=24, frames=3)
+    assert not (tmp_path / "out").exists()
+
+
+def test_more_frames_than_the_scenario_has_are_refused(tmp_path):
+    with pytest.raises(UserError, match="5000 is more than the 200 of scenario street_canyon"):
+        generate_dataset("street_canyon", tmp_path / "out", episodes=1, frames=5000)
+
+
+@pytest.mark.parametrize("command", [["generate", "street_canyon"], ["import", "a.csv"]])
+def test_a_url_is_not_taken_for_a_local_folder(tmp_path, monkeypatch, command):
+    monkeypatch.chdir(tmp_path)
+    result = CliRunner().invoke(commands, [*command, "--out", "memory://drives"])
+    assert isinstance(result.exception, UserError)
+    assert not list(tmp_path.iterdir())
 
 
 @pytest.mark.long

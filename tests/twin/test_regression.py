@@ -49,9 +49,10 @@ def test_update_writes_what_then_is_expected(tmp_path, monkeypatch):
     assert problems[0].startswith("speed_mps differs by 1,")
 
 
-def test_a_damaged_expectation_is_a_users_error(tmp_path):
+@pytest.mark.parametrize("content", ["{", "[]", '{"summary": []}', '{"summary": {"frames": {}}}'])
+def test_a_damaged_expectation_is_a_users_error(tmp_path, content):
     (tmp_path / "drive_by").mkdir()
-    (tmp_path / "drive_by" / "expected.json").write_text("{")
+    (tmp_path / "drive_by" / "expected.json").write_text(content)
     with pytest.raises(UserError, match="no expected summary"):
         regress(["drive_by"], folder=tmp_path)
 

@@ -1,6 +1,7 @@
 """A scenario file is a world, or a line that names the field, the value and what is allowed."""
 
 import json
+import math
 
 import numpy as np
 import pytest
@@ -8,6 +9,7 @@ import yaml
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from twin.distribution import leaves
 from twin.errors import UserError
 from twin.scenario import Template, json_schema, load_scenario, scenario_names
 
@@ -94,6 +96,21 @@ WRONG = {
         changed(parked=[{"along_m": 0, "across_m": 9}, {"along_m": 3, "across_m": 9}]),
         r"parked.1 overlaps parked.0",
     ),
+    "a vehicle across the road": (
+        changed(parked=[{"vehicle_class": "bus", "along_m": 20, "across_m": 0, "heading_deg": 90}]),
+        r"parked.0 stands on the carriageway",
+    ),
+    "lanes narrower than their vehicles": (
+        changed(street__lane_width_m=2.2),
+        r"lane_width_m = 2.2: vehicles in neighbouring lanes would overlap.*at least 2.55",
+    ),
+    "a base station inside a parked truck": (
+        changed(site__bs_height_m=2, parked=[{"vehicle_class": "truck", "along_m": 0, "across_m": -12}]),
+        r"base station stands inside parked.0",
+    ),
+    "a place that is no number": (changed(buildings__0__along_m=float("nan")), r"along_m = nan.*finite"),
+    "a wall without end": (changed(buildings__0__height_m=float("inf")), r"height_m = inf.*finite"),
+    "a position error without end": (changed(gps__sigma_m=float("inf")), r"sigma_m = inf.*finite"),
     "a vehicle in a wall": (changed(parked=[{"along_m": -85, "across_m": 14}]), r"parked.0 overlaps buildings.0"),
     "no traffic class": (
         changed(traffic__shares={"car": 0, "van": 0, "bus": 0, "truck": 0}),
@@ -169,6 +186,9 @@ def test_a_damaged_scenario_is_a_world_or_a_users_error(data):
             place[key] = data.draw(anything)
             break
     try:
-        Template(scenario, "x").draw(0, 0)
+        drawn, _ = Template(scenario, "x").draw(0, 0)
     except UserError as error:
         assert "\n" not in str(error)
+        return
+    for place, value in leaves(drawn.model_dump()):
+        assert not isinstance(value, float) or math.isfinite(value), place

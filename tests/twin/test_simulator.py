@@ -9,7 +9,7 @@ import trimesh
 from twin.errors import UserError
 from twin.radio import codebook
 from twin.recording import Recording
-from twin.scenario import _folders, load_scenario
+from twin.scenario import Template, _folders, load_scenario
 from twin.simulator import Simulator
 
 SCENARIO = "street_canyon"
@@ -158,3 +158,19 @@ def test_files_that_a_scenario_names_are_looked_for_beside_it(tmp_path, monkeypa
     assert len(simulator.scene.triangle_m) == 12
     np.testing.assert_allclose(np.abs(simulator.codebook), np.abs(codebook.uniform_sine()), atol=1e-12)
     assert simulator.run(3).manifest.scenario["meshes"][0]["file"] == "house.ply", "no path of this machine"
+
+
+@pytest.mark.parametrize(("height_m", "inside"), [(9.0, True), (0.5, True), (12.0, False)])
+def test_a_base_station_inside_a_mesh_is_refused(tmp_path, height_m, inside):
+    shape = trimesh.creation.box((6.0, 6.0, 11.0), trimesh.transformations.translation_matrix((0, 0, 5.5)))
+    shape.export(tmp_path / "tower.ply")
+    raw = dict(load_scenario("street_canyon").raw)
+    raw["site"] = {**raw["site"], "bs_height_m": height_m}
+    raw["meshes"] = [
+        {"file": str(tmp_path / "tower.ply"), "across_m": -raw["site"]["street_distance_m"], "material": "concrete"}
+    ]
+    if inside:
+        with pytest.raises(UserError, match="base station stands inside this mesh"):
+            Simulator(Template(raw, "x"), 0, 0)
+    else:
+        assert Simulator(Template(raw, "x"), 0, 0).paths(0, 1).line_of_sight is not None

@@ -1,6 +1,7 @@
 """The table of real drives: every model and control has its row, intervals are over sequences, nothing runs twice."""
 
 import json
+import shutil
 
 import numpy as np
 import pytest
@@ -80,3 +81,14 @@ def test_what_is_wrong_with_the_request_is_said_before_anything_is_made(tmp_path
     with pytest.raises(UserError, match="choose from quick, default, full"):
         run(tmp_path / "b", [dataset], "lavish")
     assert not (tmp_path / "b").exists()
+    with pytest.raises(UserError, match="two datasets have one name"):
+        run(tmp_path / "b", [dataset, dataset.parent / "other" / dataset.name], "quick")
+
+
+def test_rows_of_other_data_of_the_same_name_are_not_taken(finished, dataset, tmp_path, monkeypatch):
+    monkeypatch.setitem(real_data.BUDGETS, "nano", NANO)
+    other = tmp_path / dataset.name
+    shutil.copytree(dataset, other)
+    shutil.rmtree(other / "seq-0009")
+    with pytest.raises(UserError, match="differs in data"):
+        run(finished, [other], "nano")
