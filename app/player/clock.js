@@ -37,6 +37,15 @@ export class Clock {
     this._anchor = null;
   }
 
+  /** Show the frame nearest to a time from the start [s]: frames need not be evenly spaced. */
+  seekTime(seconds) {
+    let nearest = 0;
+    for (let k = 1; k <= this.last; k++) {
+      if (Math.abs(this.time[k] - seconds) < Math.abs(this.time[nearest] - seconds)) nearest = k;
+    }
+    this.seek(nearest);
+  }
+
   /** Pause and move by some frames. */
   step(frames) {
     this.pause();

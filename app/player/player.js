@@ -127,7 +127,7 @@ export function mount(root, bundle) {
   };
   const seek = (event) => {
     const part = (event.offsetX - 50) / (rssi.clientWidth - 62);
-    clock.seek(part * clock.last);
+    clock.seekTime(part * drive.time[clock.last]);
     redraw();
   };
   rssi.onpointerdown = seek;

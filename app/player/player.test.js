@@ -88,6 +88,16 @@ test("steps and jumps stay inside the recording", () => {
   assert.equal(clock.frame, 0);
 });
 
+test("a moment on the time axis is the frame nearest to it, also where frames are unevenly spaced", () => {
+  const clock = new Clock([0, 0.1, 5, 5.1]);
+  clock.seekTime(2.4);
+  assert.equal(clock.frame, 1);
+  clock.seekTime(4);
+  assert.equal(clock.frame, 2);
+  clock.seekTime(99);
+  assert.equal(clock.frame, 3);
+});
+
 test("ticks are round and inside", () => {
   assert.deepEqual(ticks(0, 1, 5), [0, 0.2, 0.4, 0.6, 0.8, 1]);
   assert.deepEqual(ticks(3, 3, 5), [3]);
