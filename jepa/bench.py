@@ -41,7 +41,7 @@ def bench(name: str = "small", device: torch.device | str = "cpu") -> dict[str, 
     normaliser = Normaliser(0.0, 1.0, (0.0, 0.0), 1.0)
     predictor = JepaPredictor(model, heads, Normalisers({"*": normaliser}), config)
     power = torch.rand(PREDICTED, T_OBS, 64, generator=generator).to(device)
-    history = History(power, torch.randn(PREDICTED, T_OBS, 2, generator=generator).to(device))
+    history = History({"rf": power, "gps": torch.randn(PREDICTED, T_OBS, 2, generator=generator).to(device)})
     predictor.predict_history(history.select(torch.arange(64)), normaliser)
     began = time.perf_counter()
     predictor.predict_history(history, normaliser)

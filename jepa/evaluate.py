@@ -3,6 +3,7 @@
 from typing import Any
 
 import numpy as np
+from jaxtyping import Float
 
 from jepa.metrics import (
     DBA_DELTA,
@@ -11,10 +12,10 @@ from jepa.metrics import (
     beam_measures,
     localization_measures,
     mismatch_histogram,
-    rankme,
     rssi_measures,
 )
 from jepa.predict import Output
+from jepa.representation import representation
 from jepa.samples import Samples
 
 __all__ = ["TASKS", "evaluate", "measures_of", "site_floor"]
@@ -42,12 +43,19 @@ def measures_of(output: Output, samples: Samples) -> dict[str, dict[str, Measure
     return measures
 
 
-def evaluate(output: Output, samples: Samples, part: str, protocol: str, seed: int = 0) -> dict[str, Any]:
+def evaluate(
+    output: Output,
+    samples: Samples,
+    part: str,
+    protocol: str,
+    seed: int = 0,
+    views: Float[np.ndarray, "window view dim"] | None = None,
+) -> dict[str, Any]:
     """The evaluation object: windows, sequences, and for each metric `value`, `ci95` and `per_step`.
 
     Beside the metrics: `beam_mismatch`, the share of predictions that are 0, 1, ... 63 beams from the best one;
-    `ade_quantiles_m`, the distribution of the displacement error by share of the windows; `rankme` of the latents;
-    `dba` carries its parameters.
+    `ade_quantiles_m`, the distribution of the displacement error by share of the windows; `representation`, the ranks
+    of the latents pooled over a window, where `views` holds those of augmented views; `dba` carries its parameters.
     """
     sequence = samples.episode.cpu().numpy()
     report: dict[str, Any] = {
@@ -65,6 +73,6 @@ def evaluate(output: Output, samples: Samples, part: str, protocol: str, seed: i
         if task == "localization":
             error_m = measures["ade_m"].values.mean(1)
             report["ade_quantiles_m"] = {f"{share:g}": float(np.quantile(error_m, share)) for share in ADE_SHARES}
-    if output.latent is not None:
-        report["rankme"] = rankme(output.latent.reshape(-1, output.latent.shape[-1]))
+    if output.latent is not None and views is not None:
+        report["representation"] = representation(output.latent.mean(1), views, sequence, seed)
     return report

@@ -1,6 +1,6 @@
 """The frame store: recordings decoded once into tensors, so that a window is 13 indices and a batch a gather."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,11 +12,16 @@ from torch import Tensor
 from twin.errors import UserError
 from twin.recording import Entry, Recording, dataset_hash, open_dataset
 
-__all__ = ["BEAMS", "MODALITIES", "Dataset", "Episode", "FrameStore"]
+__all__ = ["BEAMS", "READERS", "TARGETS", "Dataset", "Episode", "FrameStore"]
 
 BEAMS = 64
-MODALITIES = ("gps", "rf")
-"""The modalities that can be read so far, in the order of their tokens."""
+READERS: dict[str, Callable[[Recording], np.ndarray]] = {
+    "gps": lambda recording: np.nan_to_num(recording.position_m(), nan=0.0),
+    "rf": lambda recording: np.nan_to_num(recording.arrays["rf"], nan=0.0),
+}
+"""From a recording to the frames of a modality (T, ...); a further modality joins with one entry."""
+TARGETS = ("gps", "rf")
+"""The modalities that the tasks are about: read whatever a model takes in."""
 
 
 @dataclass(frozen=True)
@@ -51,6 +56,7 @@ class FrameStore:
 
     Attributes:
         values: by modality, `rf` (frame, 64) linear power, `gps` (frame, 2) metres east and north of the base station.
+            Windows are cut where all of them are valid.
         valid: by modality, whether a frame holds it.
         best_beam: strongest beam of each frame, 0-based, -1 where the sweep is invalid.
         time_s: time from the start of the episode [s].
@@ -64,15 +70,28 @@ class FrameStore:
     datasets: tuple[Dataset, ...]
 
     @classmethod
-    def load(cls, paths: Sequence[str | Path], device: str | torch.device = "cpu") -> "FrameStore":
+    def load(
+        cls,
+        paths: Sequence[str | Path],
+        device: str | torch.device = "cpu",
+        modalities: Sequence[str] = TARGETS,
+    ) -> "FrameStore":
         """Decode every episode below `paths`, in the order of sequence number, then name.
 
+        Args:
+            modalities: what a model takes in; the targets are read as well.
+
         Raises:
-            UserError: a path holds no recording, one is damaged, or two datasets are the same.
+            UserError: a path holds no recording, one is damaged, two datasets are the same, or a modality is unknown.
         """
+        unknown = [name for name in modalities if name not in READERS]
+        if unknown:
+            raise UserError(f"no modality {unknown[0]!r}", "inputs.modalities", f"choose from {', '.join(READERS)}")
+        names = [name for name in READERS if name in modalities or name in TARGETS]
         if not paths:
             raise UserError("no dataset is named", "--data", "name at least one directory of recordings")
-        parts: dict[str, list[np.ndarray]] = {key: [] for key in ("rf", "gps", "valid_rf", "valid_gps", "beam", "time")}
+        keys = [*names, *(f"valid_{name}" for name in names), "beam", "time"]
+        parts: dict[str, list[np.ndarray]] = {key: [] for key in keys}
         episodes: list[Episode] = []
         datasets: list[Dataset] = []
         start = 0
@@ -88,7 +107,7 @@ class FrameStore:
                 raise UserError("is named twice", path, "name every dataset once")
             for order, entry in enumerate(entries):
                 recording = entry.open()
-                for key, values in _arrays(recording).items():
+                for key, values in _arrays(recording, names).items():
                     parts[key].append(values)
                 stop = start + recording.frames
                 episodes.append(Episode(entry.name, len(datasets), start, stop, order, recording.content_hash))
@@ -96,8 +115,8 @@ class FrameStore:
             datasets.append(Dataset(str(path), Path(str(path)).name, identity))
         joined = {key: torch.from_numpy(np.concatenate(values)).to(device) for key, values in parts.items()}
         return cls(
-            values={name: joined[name].float() for name in MODALITIES},
-            valid={name: joined[f"valid_{name}"] for name in MODALITIES},
+            values={name: joined[name].float() for name in names},
+            valid={name: joined[f"valid_{name}"] for name in names},
             best_beam=joined["beam"],
             time_s=joined["time"],
             episodes=tuple(episodes),
@@ -122,12 +141,10 @@ def _order(entry: Entry) -> tuple[int, str]:
     return (0 if number is None else number, entry.name)
 
 
-def _arrays(recording: Recording) -> dict[str, np.ndarray]:
+def _arrays(recording: Recording, names: Sequence[str]) -> dict[str, np.ndarray]:
     return {
-        "rf": np.nan_to_num(recording.arrays["rf"], nan=0.0),
-        "gps": np.nan_to_num(recording.position_m(), nan=0.0),
-        "valid_rf": recording.arrays["valid_rf"],
-        "valid_gps": recording.arrays["valid_gps"],
+        **{name: READERS[name](recording) for name in names},
+        **{f"valid_{name}": recording.arrays[f"valid_{name}"] for name in names},
         "beam": recording.best_beam().astype(np.int64),
         "time": recording.arrays["time"],
     }

@@ -14,9 +14,11 @@ __all__ = [
     "BOOTSTRAP_DRAWS",
     "DBA_DELTA",
     "DBA_K",
+    "LDA_RIDGE",
     "WITHIN_DB",
     "Measure",
     "beam_measures",
+    "effective_rank",
     "lda_rank",
     "localization_measures",
     "mismatch_histogram",
@@ -33,6 +35,8 @@ DBA_DELTA = 5
 """Beam distance at which the DBA score reaches zero."""
 DBA_K = 3
 """Largest k of the DBA score."""
+LDA_RIDGE = 1e-4
+"""Added to the diagonal of the scatter within samples."""
 WITHIN_DB = 0.1
 """A beam this close to the best one [dB] counts as it for `top1_within_0.1db`."""
 
@@ -144,7 +148,7 @@ def rssi_measures(
     return {"rmse_db": Measure(error, average="rms"), "mae_db": Measure(error)}
 
 
-def _effective_rank(spectrum: Float[np.ndarray, "value"]) -> float:
+def effective_rank(spectrum: Float[np.ndarray, "value"]) -> float:
     """exp of the Shannon entropy of a non-negative spectrum divided by its sum."""
     share = spectrum / max(spectrum.sum(), 1e-300)
     share = share[share > 1e-12]
@@ -153,10 +157,10 @@ def _effective_rank(spectrum: Float[np.ndarray, "value"]) -> float:
 
 def rankme(latents: Float[np.ndarray, "sample dim"]) -> float:
     """RankMe: effective rank by the singular values of the pooled latents (paper, eqs. 33 and 34)."""
-    return _effective_rank(np.linalg.svd(np.asarray(latents, np.float64), compute_uv=False))
+    return effective_rank(np.linalg.svd(np.asarray(latents, np.float64), compute_uv=False))
 
 
-def lda_rank(views: Float[np.ndarray, "sample view dim"], ridge: float = 1e-4) -> float:
+def lda_rank(views: Float[np.ndarray, "sample view dim"], ridge: float = LDA_RIDGE) -> float:
     """LDA rank: effective rank of S_w^-1/2 S_b S_w^-1/2 over augmented views of every sample (paper, eqs. 35 and 36).
 
     S_w gets `ridge` on its diagonal.
@@ -169,4 +173,4 @@ def lda_rank(views: Float[np.ndarray, "sample view dim"], ridge: float = 1e-4) -
     s_b = between.T @ between / len(between)
     values, vectors = np.linalg.eigh(s_w)
     whitener = vectors / np.sqrt(values) @ vectors.T
-    return _effective_rank(np.clip(np.linalg.eigvalsh(whitener @ s_b @ whitener), 0, None))
+    return effective_rank(np.clip(np.linalg.eigvalsh(whitener @ s_b @ whitener), 0, None))

@@ -1,6 +1,6 @@
 """A run put to work: backbone and heads together, from observed frames to predictions."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,7 +13,7 @@ from torch import Tensor
 from jepa.checkpoint import load_tensors, save_tensors
 from jepa.config import HeadConfig, PretrainConfig, load_config
 from jepa.frames import FrameStore
-from jepa.heads import TASK_MODALITY, Heads
+from jepa.heads import Heads
 from jepa.inputs import Normalisers, WindowInputs, dataset_of_windows, relative
 from jepa.model import JepaModel, Latents
 from jepa.predict import Output
@@ -21,7 +21,7 @@ from jepa.preprocess import Normaliser
 from jepa.pretraining import load_backbone
 from jepa.samples import History
 from jepa.training import Plan, fit
-from jepa.windows import T_OBS, T_PRED, Windows
+from jepa.windows import T_PRED, Windows
 from twin.errors import UserError
 
 __all__ = [
@@ -281,7 +281,7 @@ class JepaPredictor:
     def predict_history(self, history: History, normaliser: Normaliser) -> Output:
         """Predict from observed frames alone."""
         device = next(self.model.parameters()).device
-        values = {name: normaliser(name, history.modality(name).to(device)).float() for name in TASK_MODALITY.values()}
+        values = {name: normaliser(name, frames.to(device)).float() for name, frames in history.values.items()}
         seen = {name: part for name, part in values.items() if name in self.model.layout.modalities}
         latents = latents_of(self.model, relative(seen, self.config.inputs), self.config.heads)
         found: list[tuple[Tensor, Tensor, Tensor]] = []
@@ -298,8 +298,10 @@ class JepaPredictor:
         trajectory, logits, spectrum = (torch.cat(column).float().cpu().numpy() for column in zip(*found, strict=True))
         return Output(trajectory, logits, spectrum, latent.float().cpu().numpy())
 
-    def predict(self, store: FrameStore, windows: Windows) -> Output:
-        """Predict windows of a store; each dataset with its own statistics."""
+    def predict(
+        self, store: FrameStore, windows: Windows, augment: Callable[[History], History] | None = None
+    ) -> Output:
+        """Predict windows of a store, or augmented views of them; each dataset with its own statistics."""
         of_window = dataset_of_windows(store, windows)
         count = len(windows)
         result = Output(
@@ -310,8 +312,8 @@ class JepaPredictor:
         )
         for number in torch.unique(of_window).tolist():
             rows = torch.nonzero(of_window == number)[:, 0]
-            index = windows.index[rows, :T_OBS]
-            history = History(store.values["rf"][index], store.values["gps"][index])
+            history = History.gather(store, windows.select(rows))
+            history = augment(history) if augment else history
             output = self.predict_history(history, self.normalisers.of(store.datasets[number]))
             place = rows.cpu().numpy()
             for name in ("trajectory_m", "beam_logits", "spectrum_db", "latent"):

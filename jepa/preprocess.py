@@ -5,6 +5,7 @@ East and north mean nothing to a network that moves from site to site; along the
 do.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -17,7 +18,7 @@ from jepa.metrics import POWER_FLOOR
 from jepa.samples import Samples
 from jepa.windows import Windows
 
-__all__ = ["Normaliser", "power_db", "site_axes"]
+__all__ = ["NORMALISE", "Normaliser", "power_db", "site_axes"]
 
 
 def power_db(power: Float[Tensor, "*batch"]) -> Float[Tensor, "*batch"]:
@@ -107,7 +108,7 @@ class Normaliser:
 
     def __call__(self, modality: str, values: Float[Tensor, "*batch channel"]) -> Float[Tensor, "*batch channel"]:
         """Raw values of a modality, standardised."""
-        return {"rf": self.power, "gps": self.position}[modality](values)
+        return NORMALISE[modality](self, values)
 
     def power(self, power: Float[Tensor, "*batch 64"]) -> Float[Tensor, "*batch 64"]:
         """Linear power, standardised in dB."""
@@ -126,3 +127,7 @@ class Normaliser:
         """Position in metres of a standardised one: the inverse of `position`."""
         turned = standardised @ standardised.new_tensor(self.axes)
         return turned * self.position_scale_m + standardised.new_tensor(self.position_mean_m)
+
+
+NORMALISE: dict[str, Callable[[Normaliser, Tensor], Tensor]] = {"rf": Normaliser.power, "gps": Normaliser.position}
+"""How the frames of a modality are standardised; a further modality joins with one entry."""

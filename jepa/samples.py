@@ -16,23 +16,32 @@ class History:
     """The 8 observed frames of every window, raw, and nothing else.
 
     Attributes:
-        power: linear power of 64 beams.
-        position_m: metres east and north of the base station.
+        values: by modality, frames (window, 8, ...).
     """
 
-    power: Float[Tensor, "window 8 64"]
-    position_m: Float[Tensor, "window 8 2"]
+    values: dict[str, Tensor]
 
     def __len__(self) -> int:
-        return len(self.power)
+        return len(next(iter(self.values.values())))
+
+    @classmethod
+    def gather(cls, store: FrameStore, windows: Windows) -> "History":
+        """The observed frames of some windows."""
+        return cls({name: frames[windows.history] for name, frames in store.values.items()})
+
+    @property
+    def power(self) -> Float[Tensor, "window 8 64"]:
+        """Linear power of 64 beams."""
+        return self.values["rf"]
+
+    @property
+    def position_m(self) -> Float[Tensor, "window 8 2"]:
+        """Metres east and north of the base station."""
+        return self.values["gps"]
 
     def select(self, rows: Tensor) -> "History":
         """The history of the given rows."""
-        return History(self.power[rows], self.position_m[rows])
-
-    def modality(self, name: str) -> Float[Tensor, "window 8 channel"]:
-        """The raw values of a modality."""
-        return {"rf": self.power, "gps": self.position_m}[name]
+        return History({name: values[rows] for name, values in self.values.items()})
 
 
 @dataclass(frozen=True)
@@ -60,7 +69,7 @@ class Samples:
         """The samples of some windows."""
         rf, gps = store.values["rf"], store.values["gps"]
         return cls(
-            history=History(rf[windows.history], gps[windows.history]),
+            history=History.gather(store, windows),
             power=rf[windows.future],
             position_m=gps[windows.future],
             best_beam=store.best_beam[windows.future],

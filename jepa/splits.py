@@ -89,8 +89,11 @@ def make_split(store: FrameStore, kind: str = "blocked", fold: int = 0, seed: in
     parts = {part: cut_windows(store, pieces[part]) for part in PARTS}
     for part, windows in parts.items():
         if len(windows) == 0 and part != "val":
+            valid = " and ".join(store.valid)
             raise UserError(
-                f"the {part} part holds no window of {T_WINDOW} frames", f"split {kind}", "use more or longer sequences"
+                f"the {part} part holds no window of {T_WINDOW} frames with valid {valid}",
+                f"split {kind}",
+                "use more or longer sequences",
             )
     return Split(kind, fold, seed, parts, _describe(store, pieces))
 

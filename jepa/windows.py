@@ -7,7 +7,7 @@ import torch
 from jaxtyping import Int
 from torch import Tensor
 
-from jepa.frames import MODALITIES, FrameStore
+from jepa.frames import FrameStore
 
 __all__ = ["T_OBS", "T_PRED", "T_WINDOW", "Piece", "Windows", "cut_windows"]
 
@@ -61,10 +61,10 @@ class Windows:
         return Windows(self.index[rows], self.episode[rows], self.short, self.invalid)
 
 
-def cut_windows(store: FrameStore, pieces: Iterable[Piece], modalities: Sequence[str] = MODALITIES) -> Windows:
-    """Every window of 13 consecutive frames inside the pieces, all of whose modalities are valid."""
+def cut_windows(store: FrameStore, pieces: Iterable[Piece], modalities: Sequence[str] | None = None) -> Windows:
+    """Every window of 13 consecutive frames inside the pieces in which the modalities (all of the store) are valid."""
     device = store.best_beam.device
-    valid = torch.stack([store.valid[name] for name in modalities]).all(0)
+    valid = torch.stack([store.valid[name] for name in modalities or store.valid]).all(0)
     offsets = torch.arange(T_WINDOW, device=device)
     index, episode, short, invalid = [], [], 0, 0
     for piece in pieces:

@@ -3,6 +3,7 @@
 import shutil
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +27,7 @@ from jepa.predictor import (
     trained_options,
 )
 from jepa.pretraining import check_config, load_backbone, pretrain
+from jepa.representation import VIEWS, view_of
 from jepa.runs import RunDescription, check_not_trained_on, create_run, open_run, write_description
 from jepa.samples import Samples
 from jepa.splits import PARTS, Split, make_split
@@ -82,7 +84,7 @@ def pretrain_run(
     """
     place = pick_device(device)
     check_config(config)
-    store = FrameStore.load(data, place)
+    store = FrameStore.load(data, place, config.inputs.modalities)
     parts = make_split(store, split, fold, config.seed)
     if resume and (out / "config.yaml").exists():
         _same_config(load_config(out / "config.yaml"), config, out)
@@ -141,7 +143,7 @@ def heads_run(
             _same_config(load_config(directory / "config.yaml"), config, directory)
         if heads_are_whole(directory):
             return
-    store = FrameStore.load(data, place)
+    store = FrameStore.load(data, place, made_with.inputs.modalities)
     parts = description.split_of(store)
     normalisers = Normalisers.load(run / "stats.json")
     # a random backbone is drawn from the seed that the run began with
@@ -237,7 +239,7 @@ def adapt_run(
     config = _for_heads(config, settings, backbone, tuple(missing))
     if seed is not None:
         config = config.model_copy(update={"seed": seed})
-    store = FrameStore.load(data, place)
+    store = FrameStore.load(data, place, config.inputs.modalities)
     parts = make_split(store, split, fold, config.seed).with_share(fraction, config.seed)
     normalisers = Normalisers.fit(store, parts.parts["train"], config.inputs)
     # a random backbone is drawn from the seed that the parent began with
@@ -371,9 +373,9 @@ def predict_run(
     Raises:
         UserError: the run or the data do not allow it.
     """
-    description, _ = _model_run(run)
+    description, config = _model_run(run)
     place = pick_device(device)
-    store = FrameStore.load(data, place)
+    store = FrameStore.load(data, place, config.inputs.modalities)
     split = split_for(description, store)
     predictor = predictor or JepaPredictor.load(run, place)
     outputs = {part: predictor.predict(store, split.parts[part]) for part in _some(split, parts)}
@@ -400,7 +402,10 @@ def evaluate_run(
     """
     description = open_run(run)
     place = pick_device(device)
-    store = FrameStore.load(data, place)
+    if description.kind == "baseline":
+        store = FrameStore.load(data, place)
+    else:
+        store = FrameStore.load(data, place, load_config(run / "config.yaml").inputs.modalities)
     split = split_for(description, store)
     if part not in PARTS:
         raise UserError(f"no part {part!r}", "--split", f"choose from {', '.join(PARTS)}")
@@ -408,13 +413,25 @@ def evaluate_run(
     if not len(windows):
         raise UserError(f"the {part} part holds no window", "--split", "choose another part")
     check_not_trained_on(description, store, windows, run)
+    views = None
     if description.kind == "baseline":
         output = stored_output(run, store, windows)
     else:
         predictor = JepaPredictor.load(run, place, backbone=backbone, missing=tuple(missing))
         output = predictor.predict(store, windows)
-    report = evaluate(output, Samples.gather(store, windows), part, split.protocol)
+        views = _latent_views(predictor, store, windows)
+    report = evaluate(output, Samples.gather(store, windows), part, split.protocol, views=views)
     return {**report, "left_out": {"invalid": windows.invalid, "short": windows.short}}
+
+
+def _latent_views(predictor: JepaPredictor, store: FrameStore, windows: Windows) -> np.ndarray:
+    """Latents of augmented views of the windows, pooled over each."""
+    found = []
+    for number in range(VIEWS):
+        latent = predictor.predict(store, windows, partial(view_of, number=number)).latent
+        assert latent is not None
+        found.append(latent.mean(1))
+    return np.stack(found, 1)
 
 
 def stored_output(run: Path, store: FrameStore, windows: Windows) -> Output:

@@ -94,7 +94,7 @@ def test_the_rival_on_relative_inputs_predicts_the_same_beams_at_a_turned_site_w
 
     def samples(place: torch.Tensor, gain: float) -> Samples:
         found, where = power * gain, place[index]
-        history = History(found[:, :T_OBS], where[:, :T_OBS])
+        history = History({"rf": found[:, :T_OBS], "gps": where[:, :T_OBS]})
         return Samples(
             history, found[:, T_OBS:], where[:, T_OBS:], beam[index][:, T_OBS:], torch.zeros(len(starts)).long()
         )

@@ -1,0 +1,86 @@
+"""How many directions the latents use: RankMe and LDA rank, with intervals from whole sequences."""
+
+from typing import Any
+
+import numpy as np
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from jepa.metrics import LDA_RIDGE, effective_rank
+from jepa.samples import History
+
+__all__ = ["VIEWS", "representation", "view_of"]
+
+VIEWS = 4
+"""Augmented views of every window for the LDA rank."""
+VIEW_NOISE_DB, VIEW_GAIN_DB = 0.5, 1.0
+"""Deviation of the noise on every beam and frame of a view, and of one gain for all its powers [dB]."""
+VIEW_NOISE_M, VIEW_SHIFT_M = 0.1, 0.5
+"""Deviation of the noise on every position of a view, and of one shift for all of them [m]."""
+RANK_DRAWS = 200
+"""Draws of the bootstrap over sequences: each takes an eigendecomposition."""
+
+
+def view_of(history: History, number: int) -> History:
+    """An augmented view: another gain and noise of the powers, another shift and noise of the positions.
+
+    A modality without an augmentation stays as it is.
+    """
+    generator = torch.Generator().manual_seed(number)
+
+    def normal(like: Tensor, *shape: int) -> Tensor:
+        return torch.randn(shape, generator=generator).to(like)
+
+    found = dict(history.values)
+    power, position_m, count = history.power, history.position_m, len(history)
+    change_db = VIEW_NOISE_DB * normal(power, *power.shape) + VIEW_GAIN_DB * normal(power, count, 1, 1)
+    found["rf"] = power * 10 ** (change_db / 10)
+    shift_m = VIEW_SHIFT_M * normal(position_m, count, 1, 2)
+    found["gps"] = position_m + VIEW_NOISE_M * normal(position_m, *position_m.shape) + shift_m
+    return History(found)
+
+
+def representation(
+    latents: Float[np.ndarray, "window dim"],
+    views: Float[np.ndarray, "window view dim"],
+    sequence: Int[np.ndarray, "window"],
+    seed: int = 0,
+) -> dict[str, Any]:
+    """`rankme` and `lda_rank`, each with `value` and `ci95` (None for a single sequence), and the number of views.
+
+    Both are those of `jepa.metrics`, computed from sums over sequences so that sequences can be drawn anew.
+    """
+    latents, views = np.asarray(latents, np.float64), np.asarray(views, np.float64)
+    mean = views.mean(1)
+    spread = views - mean[:, None]
+    rows = [np.flatnonzero(sequence == number) for number in np.unique(sequence)]
+    counts = np.array([len(row) for row in rows])
+    gram = np.stack([latents[row].T @ latents[row] for row in rows])
+    means = np.stack([mean[row].sum(0) for row in rows])
+    outer = np.stack([mean[row].T @ mean[row] for row in rows])
+    within = np.stack([np.einsum("nvd,nve->de", spread[row], spread[row]) for row in rows])
+
+    def summed(values: np.ndarray, weights: np.ndarray) -> np.ndarray:
+        return np.tensordot(weights, values, 1)
+
+    def rankme_of(weights: np.ndarray) -> float:
+        return effective_rank(np.sqrt(np.clip(np.linalg.eigvalsh(summed(gram, weights)), 0, None)))
+
+    def lda_rank_of(weights: np.ndarray) -> float:
+        count = weights @ counts
+        centre = summed(means, weights) / count
+        s_b = summed(outer, weights) / count - np.outer(centre, centre)
+        s_w = summed(within, weights) / (count * views.shape[1]) + LDA_RIDGE * np.eye(len(centre))
+        values, vectors = np.linalg.eigh(s_w)
+        whitener = vectors / np.sqrt(values) @ vectors.T
+        return effective_rank(np.clip(np.linalg.eigvalsh(whitener @ s_b @ whitener), 0, None))
+
+    drawn = np.random.default_rng(seed).multinomial(len(rows), np.full(len(rows), 1 / len(rows)), RANK_DRAWS)
+    found: dict[str, Any] = {"views": views.shape[1]}
+    for name, rank in (("rankme", rankme_of), ("lda_rank", lda_rank_of)):
+        interval = None
+        if len(rows) > 1:
+            interval = [float(edge) for edge in np.quantile([rank(weights) for weights in drawn], [0.025, 0.975])]
+        found[name] = {"value": rank(np.ones(len(rows))), "ci95": interval}
+    return found

@@ -1,0 +1,54 @@
+"""The rank of latents: how many directions they use."""
+
+import numpy as np
+import pytest
+import torch
+
+from jepa.metrics import lda_rank, rankme
+from jepa.representation import VIEWS, representation, view_of
+from jepa.samples import History
+
+
+@pytest.fixture
+def latents():
+    """Twelve sequences of thirty windows whose latents use five of sixteen directions."""
+    rng = np.random.default_rng(3)
+    return rng.normal(size=(360, 5)) @ rng.normal(size=(5, 16)), np.repeat(np.arange(12), 30), rng
+
+
+def test_the_ranks_are_those_of_all_windows_together(latents):
+    values, sequence, rng = latents
+    views = values[:, None] + 0.1 * rng.normal(size=(360, VIEWS, 16))
+    found = representation(values, views, sequence)
+    assert found["rankme"]["value"] == pytest.approx(rankme(values), rel=1e-6)
+    assert found["lda_rank"]["value"] == pytest.approx(lda_rank(views), rel=1e-6)
+    for name in ("rankme", "lda_rank"):
+        low, high = found[name]["ci95"]
+        assert low < high
+        assert low - 0.5 < found[name]["value"] < high + 0.5
+
+
+def test_directions_that_only_the_views_differ_in_do_not_count_for_the_lda_rank(latents):
+    values, sequence, rng = latents
+    views = values[:, None] + 0.01 * rng.normal(size=(360, VIEWS, 16))
+    blurred = values[:, None] + np.array([30.0] * 2 + [0.01] * 14) * rng.normal(size=(360, VIEWS, 16))
+    sharp, blunt = (representation(values, found, sequence)["lda_rank"]["value"] for found in (views, blurred))
+    assert blunt < sharp
+
+
+def test_one_sequence_has_no_interval(latents):
+    values, sequence, _ = latents
+    found = representation(values, values[:, None].repeat(VIEWS, 1), np.zeros_like(sequence))
+    assert found["rankme"]["ci95"] is None
+
+
+def test_a_view_is_the_same_drive_with_other_gain_shift_and_noise():
+    history = History({"rf": torch.ones(500, 8, 64), "gps": torch.zeros(500, 8, 2)})
+    view, again, other = view_of(history, 1), view_of(history, 1), view_of(history, 2)
+    assert torch.equal(view.power, again.power)
+    assert not torch.equal(view.power, other.power)
+    change_db = 10 * torch.log10(view.power)
+    assert change_db.mean((1, 2)).std() == pytest.approx(1.0, rel=0.15), "one gain a window"
+    assert (change_db - change_db.mean((1, 2), keepdim=True)).std() == pytest.approx(0.5, rel=0.05)
+    assert view.position_m.mean(1).std() == pytest.approx(0.5, rel=0.15)
+    assert torch.equal(history.power, torch.ones(500, 8, 64)), "the data themselves stay as they are"
