@@ -160,6 +160,9 @@ def evaluate_command(
         for name, metric in report.get(task, {}).items():
             shown = f"{name} (k={DBA_K}, delta={DBA_DELTA})" if name == "dba" else name
             print(f"{task:<13}{shown:<24}{_interval(metric)}")
+    for name in ("rankme", "lda_rank"):
+        if "representation" in report:
+            print(f"{'latents':<13}{name:<24}{_interval(report['representation'][name])}")
     if "beam_mismatch" in report:
         near = report["beam_mismatch"][:5]
         print(f"beams off by 0 to 4: {', '.join(f'{share:.3f}' for share in near)}; by more: {1 - sum(near):.3f}")

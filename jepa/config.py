@@ -106,6 +106,9 @@ class HeadConfig(_Section):
     gated: bool = Field(
         default=False, description="the latent enters the heads' GRUs with a trained gain that starts at zero"
     )
+    latent_dropout: float = Field(
+        default=0.0, ge=0, lt=1, description="share of the windows whose latents are zeroed in each training step"
+    )
     relative_power: bool = Field(
         default=False,
         description="powers relative to the observed frames: the skip reads them so, the RSSI residual counts in "
@@ -194,8 +197,9 @@ PRESETS: dict[str, dict[str, Any]] = {
             **_HEADS,
             "skip": 256,
             "weight_decay": 0.01,
-            "input_noise": {"rf": 0.05, "gps": 0.02},
+            "input_noise": {"rf": 0.05},
             "position_offset": 0.3,
+            "latent_dropout": 0.5,
         },
     },
 }

@@ -107,13 +107,18 @@ class Latents:
             torch.cat([part.context for part in found]),
         )
 
+    def where(self, kept: Bool[Tensor, "batch"]) -> "Latents":
+        """The latents of the kept windows, zeros for the others."""
+        absent = ~kept[:, None, None]
+        return Latents(
+            {name: values.masked_fill(absent, 0) for name, values in self.predicted.items()},
+            self.predicted_all.masked_fill(absent, 0),
+            self.context.masked_fill(absent, 0),
+        )
+
     def zeroed(self) -> "Latents":
         """Zeros of the same shapes: the control that shows what heads do without a backbone."""
-        return Latents(
-            {name: torch.zeros_like(values) for name, values in self.predicted.items()},
-            torch.zeros_like(self.predicted_all),
-            torch.zeros_like(self.context),
-        )
+        return self.where(self.context.new_zeros(len(self.context), dtype=torch.bool))
 
 
 class JepaModel(nn.Module):

@@ -128,9 +128,13 @@ def train_heads(
         data: _HeadData, rows: Tensor, generator: torch.Generator | None = None
     ) -> tuple[Tensor, dict[str, float]]:
         history, position = {name: values[rows] for name, values in data.history.items()}, data.position[rows]
+        latents = data.latents.select(rows)
         if generator is not None:
             history, position = _disturbed(history, position, options, generator)
-        output = heads(data.latents.select(rows), history, None if generator is None else data.episode[rows])
+            if options.latent_dropout:
+                drawn = torch.rand(len(rows), generator=generator, device=device)
+                latents = latents.where(drawn >= options.latent_dropout)
+        output = heads(latents, history, None if generator is None else data.episode[rows])
         return heads.loss(output, position, data.power[rows], data.power_std_db[rows])
 
     def loss(rows: Tensor, generator: torch.Generator, step: int) -> tuple[Tensor, dict[str, float]]:

@@ -4,6 +4,7 @@
 """
 
 import importlib.metadata
+import os
 import platform
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -129,7 +130,7 @@ def create_run(path: Path, description: RunDescription, resume: bool = False) ->
 
 def write_description(path: Path, description: RunDescription) -> None:
     """Write `run.json`, whole or not at all."""
-    draft = path / f".{DESCRIPTION}.partial"
+    draft = path / f".{DESCRIPTION}.{os.getpid()}"
     draft.write_text(description.model_dump_json(indent=1) + "\n")
     draft.replace(path / DESCRIPTION)
 

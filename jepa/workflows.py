@@ -204,9 +204,12 @@ def _note_trained(run: Path, description: RunDescription, store: FrameStore, par
     """Add the training part to `run.json`, so that nobody evaluates on it."""
     extra = RunDescription.of("model", description.name, store, parts, seed=description.seed).trained
     known = set(description.trained)
-    description.trained += [piece for piece in extra if piece not in known]
-    description.datasets |= {dataset.name: dataset.hash for dataset in store.datasets}
-    write_description(run, description)
+    new = [piece for piece in extra if piece not in known]
+    datasets = description.datasets | {dataset.name: dataset.hash for dataset in store.datasets}
+    if new or datasets != description.datasets:
+        write_description(
+            run, description.model_copy(update={"trained": description.trained + new, "datasets": datasets})
+        )
 
 
 def adapt_run(

@@ -97,6 +97,17 @@ def test_behind_a_closed_gate_the_latent_says_nothing_and_behind_an_open_one_it_
     assert not torch.allclose(*opened)
 
 
+def test_dropped_latents_are_those_of_no_backbone_window_by_window(model, history):
+    latents = model.future_latents(history)
+    kept = torch.arange(BATCH) % 2 == 0
+    some = latents.where(kept)
+    for values, whole in ((some.predicted_all, latents.predicted_all), (some.context, latents.context)):
+        assert torch.equal(values[kept], whole[kept])
+        assert not values[~kept].any()
+    assert torch.equal(some.predicted["rf"][kept], latents.predicted["rf"][kept])
+    assert not some.predicted["rf"][~kept].any()
+
+
 def test_relative_heads_see_a_stronger_signal_as_the_same_scene(model, history):
     heads = heads_of(model, skip=8, gated=True, relative_power=True, readout="pooled")
     latents = model.future_latents(history)

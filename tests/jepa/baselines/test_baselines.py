@@ -89,7 +89,8 @@ def test_no_bit_of_a_prediction_depends_on_the_future(predictors, store, name):
 
 def test_a_history_holds_eight_frames_and_nothing_else(samples):
     history = samples["test"].history
-    assert {field.name for field in dataclasses.fields(History)} == {"power", "position_m"}
+    assert {field.name for field in dataclasses.fields(History)} == {"values"}
+    assert set(history.values) == {"gps", "rf"}
     assert history.power.shape[1:] == (8, 64)
     assert history.position_m.shape[1:] == (8, 2)
 
