@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from jepa.metrics import rssi_db
+from jepa.metrics import POWER_FLOOR, rssi_db
 from jepa.predict import Predictions
 from jepa.splits import PARTS
 from twin.radio.array import ula_response
@@ -47,7 +47,7 @@ def replay_bundle(recording: Recording, predictions: Predictions | None = None) 
         "time_s": _pack(arrays["time"], "float32"),
         "power": {"low_db": low, "step_db": step, **_pack(quantised, "uint8")},
         "best_beam": _pack(recording.best_beam(), "int16"),
-        "rssi_db": _pack(_rssi(power_db), "float32"),
+        "rssi_db": _pack(_rssi(power), "float32"),
         "measured_m": _pack(recording.position_m(), "float32"),
         "boresight_rad": recording.manifest.bs.boresight_rad,
         "street": _street(recording),
@@ -70,10 +70,9 @@ def _steps(power_db: np.ndarray) -> tuple[float, float]:
     return float(known.min()), float(max(known.max() - known.min(), 1e-3) / 255)
 
 
-def _rssi(power_db: np.ndarray) -> np.ndarray:
-    """RSSI of every frame, NaN without a sweep."""
-    whole = np.isfinite(power_db).all(1)
-    return np.where(whole, rssi_db(np.nan_to_num(power_db)), np.nan)
+def _rssi(power: np.ndarray) -> np.ndarray:
+    """RSSI of every frame, NaN without a sweep; a beam that measured nothing counts as such."""
+    return rssi_db(10 * np.log10(np.maximum(power, POWER_FLOOR)))
 
 
 def _street(recording: Recording) -> dict[str, Any] | None:

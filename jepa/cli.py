@@ -10,7 +10,9 @@ import typer
 import jepa.experiments
 from jepa import workflows
 from jepa.bench import bench
+from jepa.config import LARGEST_SEED
 from jepa.config import preset as make_preset
+from jepa.evaluate import TASKS
 from jepa.metrics import DBA_DELTA, DBA_K
 from twin.console import print_json, run_command_line
 from twin.errors import UserError
@@ -25,7 +27,7 @@ Device = Annotated[str, typer.Option(help="auto, cpu or cuda; auto takes a GPU w
 Fold = Annotated[int, typer.Option(help="Fold of the split folds, held-out dataset of leave-one-scenario-out.")]
 Kind = Annotated[str, typer.Option("--split", help="blocked, folds, paper or leave-one-scenario-out.")]
 Part = Annotated[str, typer.Option("--split", help="Part to look at: val or test.")]
-Seed = Annotated[int, typer.Option(min=0, help="Seed of weights, batches and masks.")]
+Seed = Annotated[int, typer.Option(min=0, max=LARGEST_SEED, help="Seed of weights, batches and masks.")]
 Settings = Annotated[list[str] | None, typer.Option("--set", help="key=value, dotted: mask.ratio=0.25. Repeatable.")]
 Missing = Annotated[list[str] | None, typer.Option(help="Modality whose history is absent. Repeatable.")]
 Backbone = Annotated[str, typer.Option(help="pretrained, or a control: random (weights), zeroed (output).")]
@@ -82,7 +84,7 @@ def finetune_command(
     fraction: Annotated[float, typer.Option(help="Share of the training sequences to use.")] = 1.0,
     split: Kind = "blocked",
     fold: Fold = 0,
-    seed: Annotated[int | None, typer.Option(min=0, help="Seed of batches and of the share.")] = None,
+    seed: Annotated[int | None, typer.Option(min=0, max=LARGEST_SEED, help="Seed of batches and of the share.")] = None,
     settings: Settings = None,
     backbone: Backbone = "pretrained",
     missing: Missing = None,
@@ -156,7 +158,7 @@ def evaluate_command(
         print(
             "left out: {invalid} windows with an invalid frame, {short} pieces too short".format(**report["left_out"])
         )
-    for task in ("localization", "beam", "rssi"):
+    for task in TASKS:
         for name, metric in report.get(task, {}).items():
             shown = f"{name} (k={DBA_K}, delta={DBA_DELTA})" if name == "dba" else name
             print(f"{task:<13}{shown:<24}{_interval(metric)}")

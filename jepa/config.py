@@ -5,7 +5,7 @@
 
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
@@ -13,6 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from twin.errors import UserError
 
 __all__ = [
+    "LARGEST_SEED",
     "PRESETS",
     "HeadConfig",
     "InputConfig",
@@ -27,14 +28,21 @@ __all__ = [
 ]
 
 
+LARGEST_SEED = 2**63 - 1
+"""PyTorch's generators take no larger one."""
+
+
 class _Section(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+
+Deviation = Annotated[float, Field(ge=0)]
 
 
 class InputConfig(_Section):
     """How raw modalities become inputs."""
 
-    modalities: tuple[str, ...] = ("gps", "rf")
+    modalities: tuple[str, ...] = Field(default=("gps", "rf"), description="what the backbone reads, each once")
     normalise: Literal["together", "by-dataset"] = Field(
         default="together", description="statistics of all datasets, or each"
     )
@@ -73,13 +81,17 @@ class ObjectiveConfig(_Section):
         default="ema", description="online: no EMA and no stop-gradient; it collapses"
     )
     normalise_targets: bool = True
-    target_layers: int = Field(default=1, ge=1, description="top layers of the target encoder that are averaged")
+    target_layers: int = Field(
+        default=1, ge=1, description="top layers of the target encoder that are averaged, at most all"
+    )
     smooth_l1_beta: float = Field(default=1.0, gt=0)
     ema_start: float = Field(default=0.996, ge=0, le=1)
     ema_end: float = Field(default=1.0, ge=0, le=1)
     variance_weight: float = Field(default=0.0, ge=0, description="VICReg variance of the context tokens, hinge at 1")
     covariance_weight: float = Field(default=0.0, ge=0, description="VICReg covariance: off-diagonal squares / D")
-    input_noise: dict[str, float] = Field(default={}, description="modality: standard deviation, standardised units")
+    input_noise: dict[str, Deviation] = Field(
+        default={}, description="modality: standard deviation, standardised units"
+    )
 
 
 class HeadConfig(_Section):
@@ -114,7 +126,7 @@ class HeadConfig(_Section):
         description="powers relative to the observed frames: the skip reads them so, the RSSI residual counts in "
         "their deviation",
     )
-    input_noise: dict[str, float] = Field(
+    input_noise: dict[str, Deviation] = Field(
         default={}, description="modality: standard deviation of noise on the raw history in training, standardised"
     )
     position_offset: float = Field(
@@ -144,7 +156,7 @@ class PretrainConfig(_Section):
     weight_decay: float = Field(default=0.05, ge=0)
     warmup_share: float = Field(default=0.05, ge=0, lt=1)
     clip: float = Field(default=1.0, gt=0)
-    seed: int = Field(default=0, ge=0)
+    seed: int = Field(default=0, ge=0, le=LARGEST_SEED)
     inputs: InputConfig = InputConfig()
     model: ModelConfig = ModelConfig()
     mask: MaskConfig = MaskConfig()
@@ -292,7 +304,7 @@ def load_config(path: Path) -> PretrainConfig:
         values = yaml.safe_load(path.read_text())
     except FileNotFoundError:
         raise UserError("no configuration", path, "name the directory of a run") from None
-    except (yaml.YAMLError, UnicodeDecodeError):
+    except (yaml.YAMLError, UnicodeDecodeError, OSError):
         raise UserError("the configuration is damaged", path, "train again") from None
     if not isinstance(values, dict):
         raise UserError("the configuration is damaged", path, "train again")

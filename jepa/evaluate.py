@@ -17,6 +17,7 @@ from jepa.metrics import (
 from jepa.predict import Output
 from jepa.representation import representation
 from jepa.samples import Samples
+from twin.errors import UserError
 
 __all__ = ["TASKS", "evaluate", "measures_of", "site_floor"]
 
@@ -31,9 +32,16 @@ def site_floor(samples: Samples) -> float:
 
 
 def measures_of(output: Output, samples: Samples) -> dict[str, dict[str, Measure]]:
-    """The measures by task; a task that the predictor does not do is left out."""
+    """The measures by task; a task that the predictor does not do, NaN throughout, is left out.
+
+    Raises:
+        UserError: some predictions of a task are not finite.
+    """
     power, true_m = samples.power.cpu().numpy(), samples.position_m.cpu().numpy()
     measures = {}
+    for task, values in zip(TASKS, (output.trajectory_m, output.beam_logits, output.spectrum_db), strict=True):
+        if not np.isfinite(values).all() and not np.isnan(values).all():
+            raise UserError("holds numbers that are not finite", f"predictions, {task}", "train and predict again")
     if np.isfinite(output.trajectory_m).all():
         measures["localization"] = localization_measures(output.trajectory_m, true_m)
     if np.isfinite(output.beam_logits).all():

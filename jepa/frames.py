@@ -59,13 +59,11 @@ class FrameStore:
             Windows are cut where all of them are valid.
         valid: by modality, whether a frame holds it.
         best_beam: strongest beam of each frame, 0-based, -1 where the sweep is invalid.
-        time_s: time from the start of the episode [s].
     """
 
     values: dict[str, Float[Tensor, "frame channel"]]
     valid: dict[str, Bool[Tensor, "frame"]]
     best_beam: Int[Tensor, "frame"]
-    time_s: Float[Tensor, "frame"]
     episodes: tuple[Episode, ...]
     datasets: tuple[Dataset, ...]
 
@@ -90,7 +88,7 @@ class FrameStore:
         names = [name for name in READERS if name in modalities or name in TARGETS]
         if not paths:
             raise UserError("no dataset is named", "--data", "name at least one directory of recordings")
-        keys = [*names, *(f"valid_{name}" for name in names), "beam", "time"]
+        keys = [*names, *(f"valid_{name}" for name in names), "beam"]
         parts: dict[str, list[np.ndarray]] = {key: [] for key in keys}
         episodes: list[Episode] = []
         datasets: list[Dataset] = []
@@ -118,7 +116,6 @@ class FrameStore:
             values={name: joined[name].float() for name in names},
             valid={name: joined[f"valid_{name}"] for name in names},
             best_beam=joined["beam"],
-            time_s=joined["time"],
             episodes=tuple(episodes),
             datasets=tuple(datasets),
         )
@@ -146,5 +143,4 @@ def _arrays(recording: Recording, names: Sequence[str]) -> dict[str, np.ndarray]
         **{name: READERS[name](recording) for name in names},
         **{f"valid_{name}": recording.arrays[f"valid_{name}"] for name in names},
         "beam": recording.best_beam().astype(np.int64),
-        "time": recording.arrays["time"],
     }

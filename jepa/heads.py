@@ -14,6 +14,7 @@ from torch.nn import functional
 from jepa.baselines.extrapolation import least_squares_velocity
 from jepa.coarse import CoarseSpectrum
 from jepa.config import HeadConfig
+from jepa.frames import BEAMS
 from jepa.inputs import window_scale
 from jepa.model import Latents
 from jepa.tokenizers import TOKENIZERS, Layout
@@ -30,7 +31,6 @@ __all__ = [
     "RssiHead",
 ]
 
-BEAMS = 64
 PAPER_WIDTH = 512
 """Of the GRUs of the beam and RSSI heads in the paper."""
 TASK_MODALITY = {"localization": "gps", "beam": "rf", "rssi": "rf"}

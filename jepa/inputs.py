@@ -84,7 +84,7 @@ class Normalisers:
             whole = all(one.is_whole for one in found.values())
         except FileNotFoundError:
             raise UserError("no statistics", path, "name the directory of a run") from None
-        except (ValueError, TypeError, KeyError, AttributeError):
+        except (ValueError, TypeError, KeyError, AttributeError, OSError):
             whole = False
         if not whole:
             raise UserError("the statistics are damaged", path, "train again")

@@ -1,7 +1,7 @@
 """Metrics of the three tasks, with intervals from whole sequences, and of the latent space.
 
 Every metric is a value a window and horizon step; means get a 95 % interval by bootstrap over whole sequences, since
-neighbouring windows share frames. Models are compared by paired differences on the same windows.
+neighbouring windows share frames.
 """
 
 from dataclasses import dataclass
@@ -14,15 +14,12 @@ __all__ = [
     "BOOTSTRAP_DRAWS",
     "DBA_DELTA",
     "DBA_K",
-    "LDA_RIDGE",
     "WITHIN_DB",
     "Measure",
     "beam_measures",
     "effective_rank",
-    "lda_rank",
     "localization_measures",
     "mismatch_histogram",
-    "paired_difference",
     "rankme",
     "rssi_db",
     "rssi_measures",
@@ -35,8 +32,6 @@ DBA_DELTA = 5
 """Beam distance at which the DBA score reaches zero."""
 DBA_K = 3
 """Largest k of the DBA score."""
-LDA_RIDGE = 1e-4
-"""Added to the diagonal of the scatter within samples."""
 WITHIN_DB = 0.1
 """A beam this close to the best one [dB] counts as it for `top1_within_0.1db`."""
 
@@ -79,16 +74,6 @@ def _bootstrap_means(
     sums, counts = np.bincount(group, weights=values), np.bincount(group)
     chosen = np.random.default_rng([seed, 17]).integers(0, len(sums), (BOOTSTRAP_DRAWS, len(sums)))
     return sums[chosen].sum(1) / counts[chosen].sum(1)
-
-
-def paired_difference(
-    first: Measure, second: Measure, sequence: Int[np.ndarray, "window"], seed: int = 0
-) -> dict[str, Any]:
-    """Mean difference first minus second on the same windows, with the 95 % interval over sequences."""
-    gap = (first.values - second.values).astype(np.float64)
-    difference = gap[:, -1] if first.last_only else gap.mean(1)
-    low, high = np.quantile(_bootstrap_means(difference, sequence, seed), [0.025, 0.975])
-    return {"value": float(difference.mean()), "ci95": [float(low), float(high)]}
 
 
 def localization_measures(
@@ -158,19 +143,3 @@ def effective_rank(spectrum: Float[np.ndarray, "value"]) -> float:
 def rankme(latents: Float[np.ndarray, "sample dim"]) -> float:
     """RankMe: effective rank by the singular values of the pooled latents (paper, eqs. 33 and 34)."""
     return effective_rank(np.linalg.svd(np.asarray(latents, np.float64), compute_uv=False))
-
-
-def lda_rank(views: Float[np.ndarray, "sample view dim"], ridge: float = LDA_RIDGE) -> float:
-    """LDA rank: effective rank of S_w^-1/2 S_b S_w^-1/2 over augmented views of every sample (paper, eqs. 35 and 36).
-
-    S_w gets `ridge` on its diagonal.
-    """
-    views = np.asarray(views, np.float64)
-    mean = views.mean(1)
-    within = (views - mean[:, None]).reshape(-1, views.shape[-1])
-    between = mean - mean.mean(0)
-    s_w = within.T @ within / len(within) + ridge * np.eye(views.shape[-1])
-    s_b = between.T @ between / len(between)
-    values, vectors = np.linalg.eigh(s_w)
-    whitener = vectors / np.sqrt(values) @ vectors.T
-    return effective_rank(np.clip(np.linalg.eigvalsh(whitener @ s_b @ whitener), 0, None))

@@ -7,13 +7,15 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from jepa.metrics import LDA_RIDGE, effective_rank
+from jepa.metrics import effective_rank
 from jepa.samples import History
 
 __all__ = ["VIEWS", "representation", "view_of"]
 
 VIEWS = 4
 """Augmented views of every window for the LDA rank."""
+LDA_RIDGE = 1e-4
+"""Added to the diagonal of the scatter within windows."""
 VIEW_NOISE_DB, VIEW_GAIN_DB = 0.5, 1.0
 """Deviation of the noise on every beam and frame of a view, and of one gain for all its powers [dB]."""
 VIEW_NOISE_M, VIEW_SHIFT_M = 0.1, 0.5
@@ -49,7 +51,9 @@ def representation(
 ) -> dict[str, Any]:
     """`rankme` and `lda_rank`, each with `value` and `ci95` (None for a single sequence), and the number of views.
 
-    Both are those of `jepa.metrics`, computed from sums over sequences so that sequences can be drawn anew.
+    RankMe is the effective rank of the latents (paper, eqs. 33 and 34); the LDA rank that of S_w^-1/2 S_b S_w^-1/2,
+    with S_w of the views of each window and S_b between windows (eqs. 35 and 36). Both are computed from sums over
+    sequences, so that sequences can be drawn anew.
     """
     latents, views = np.asarray(latents, np.float64), np.asarray(views, np.float64)
     mean = views.mean(1)

@@ -124,7 +124,10 @@ def create_run(path: Path, description: RunDescription, resume: bool = False) ->
             raise UserError("exists", path, "choose another --out, or go on with --resume")
         _same(open_run(path), description, path)
         return
-    path.mkdir(parents=True, exist_ok=True)
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except (FileExistsError, NotADirectoryError, FileNotFoundError) as error:
+        raise UserError(f"cannot be made ({error.strerror})", path, "choose another --out") from None
     write_description(path, description)
 
 
@@ -151,12 +154,12 @@ def open_run(path: Path) -> RunDescription:
         return RunDescription.model_validate_json((path / DESCRIPTION).read_text())
     except (FileNotFoundError, NotADirectoryError):
         raise UserError("holds no run", path, "name a directory made by jepa pretrain or jepa baseline") from None
-    except (ValidationError, UnicodeDecodeError):
+    except (ValidationError, UnicodeDecodeError, OSError):
         raise UserError("its run.json is damaged", path, "train again") from None
 
 
 def find_runs(root: Path) -> RunCatalogue:
-    """The runs directly below `root`, and `root` itself if it is one.
+    """The runs directly below `root`, or `root` itself if it is one.
 
     Raises:
         UserError: `root` is no directory.
@@ -164,14 +167,17 @@ def find_runs(root: Path) -> RunCatalogue:
     if not root.is_dir():
         raise UserError("no such directory", root, "name the directory that holds the runs")
     found = RunCatalogue()
-    for path in [root, *sorted(child for child in root.iterdir() if child.is_dir())]:
-        if path.name.startswith(".") or not any((path / name).exists() for name in MARKS):
-            continue
+    below = sorted(child for child in root.iterdir() if child.is_dir() and not child.name.startswith("."))
+    for path in [root] if _looks_like_a_run(root) else filter(_looks_like_a_run, below):
         try:
             found.runs[str(path)] = open_run(path)
         except UserError as error:
             found.damaged.append((str(path), error.what))
     return found
+
+
+def _looks_like_a_run(path: Path) -> bool:
+    return any((path / name).exists() for name in MARKS)
 
 
 def check_not_trained_on(description: RunDescription, store: FrameStore, windows: Windows, where: Any) -> None:

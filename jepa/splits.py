@@ -37,11 +37,6 @@ class Split:
     pieces: dict[str, list[dict[str, Any]]]
 
     @property
-    def leaks(self) -> bool:
-        """Whether test windows share frames with training windows."""
-        return self.kind == "paper"
-
-    @property
     def protocol(self) -> str:
         """The name of the split as tables print it."""
         return {"folds": f"folds, fold {self.fold}", "paper": "paper (leaky)"}.get(self.kind, self.kind)

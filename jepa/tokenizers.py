@@ -55,7 +55,7 @@ class Layout:
         """The layout of some modalities, in the order of `MODALITY_NAMES`.
 
         Raises:
-            UserError: an unknown modality, or none.
+            UserError: an unknown modality, one that is named twice, or none.
         """
         unknown = [name for name in modalities if name not in TOKENIZERS]
         if unknown or not modalities:
@@ -64,6 +64,8 @@ class Layout:
                 "inputs.modalities",
                 f"choose from {', '.join(TOKENIZERS)}",
             )
+        if len(set(modalities)) < len(modalities):
+            raise UserError("a modality is named twice", "inputs.modalities", "name each once")
         return cls(tuple(name for name in MODALITY_NAMES if name in modalities))
 
     @property

@@ -7,6 +7,7 @@ needs no state of a random generator: weights, optimiser and step are all there 
 import json
 import math
 from collections.abc import Callable
+from contextlib import closing, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -89,14 +90,14 @@ class RunLog:
     def _cut_after(self, step: int) -> None:
         if self.path.exists():
             kept = []
-            for line in self.path.read_text().splitlines():
+            for line in self.path.read_bytes().splitlines():
                 try:
                     if json.loads(line)["step"] <= step:
-                        kept.append(line + "\n")
-                except ValueError:
+                        kept.append(line + b"\n")
+                except (ValueError, TypeError, KeyError):
                     break  # the line that was being written when the run was killed
             draft = self.path.with_name(".metrics.partial")
-            draft.write_text("".join(kept))
+            draft.write_bytes(b"".join(kept))
             draft.replace(self.path)
 
     def write(self, step: int, values: dict[str, float | str]) -> None:
@@ -156,7 +157,7 @@ def fit(
     if run and resume and latest_step(run / "checkpoints") is not None:
         step = _restore(run, model, optimiser, best)
     log = RunLog(run, step) if run else None
-    with progress_bar(shown=bool(label)) as bar:
+    with progress_bar(shown=bool(label)) as bar, closing(log) if log else nullcontext():
         task = bar.add_task(label, total=steps, completed=step)
         for epoch in range(step // per_epoch, plan.epochs):
             model.train()
@@ -191,8 +192,6 @@ def fit(
                 save_checkpoint(run / "checkpoints", step, _tensors(model, optimiser, best), numbers)
     if best.state is not None:
         model.load_state_dict(best.state)
-    if log:
-        log.close()
 
 
 def _consider(model: nn.Module, validate: Callable[[], float], best: _Best) -> float:

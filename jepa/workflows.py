@@ -1,5 +1,6 @@
 """What the commands do, as functions: pretrain, heads, finetune, baseline, predict, evaluate on run directories."""
 
+import os
 import shutil
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -11,7 +12,7 @@ import numpy as np
 import torch
 
 from jepa.baselines import BASELINES, Baseline, InterpolationCeiling
-from jepa.checkpoint import load_checkpoint, save_checkpoint
+from jepa.checkpoint import latest_step, load_checkpoint, save_checkpoint
 from jepa.config import HeadConfig, PretrainConfig, load_config, save_config, with_settings
 from jepa.evaluate import evaluate
 from jepa.frames import FrameStore
@@ -33,6 +34,7 @@ from jepa.samples import Samples
 from jepa.splits import PARTS, Split, make_split
 from jepa.windows import T_OBS, Piece, Windows, cut_windows
 from twin.errors import UserError
+from twin.recording import new_directory
 
 __all__ = [
     "adapt_run",
@@ -88,21 +90,35 @@ def pretrain_run(
     parts = make_split(store, split, fold, config.seed)
     if resume and (out / "config.yaml").exists():
         _same_config(load_config(out / "config.yaml"), config, out)
-    create_run(out, RunDescription.of("model", "jepa", store, parts, seed=config.seed), resume)
+    description = RunDescription.of("model", "jepa", store, parts, seed=config.seed)
     normalisers = Normalisers.fit(store, parts.parts["train"], config.inputs)
-    parts.save(out / "split.json")
-    normalisers.save(out / "stats.json")
-    save_config(config, out / "config.yaml")
     frames = normalisers.frames(store)
-    pretrain(
-        WindowInputs(frames, parts.parts["train"].index),
-        config,
-        probe=WindowInputs(frames, parts.parts["val"].index),
-        run=out,
-        resume=resume,
-        device=place,
-        label=label,
-    )
+    with _gone_without_checkpoint(out):
+        create_run(out, description, resume)
+        parts.save(out / "split.json")
+        normalisers.save(out / "stats.json")
+        save_config(config, out / "config.yaml")
+        pretrain(
+            WindowInputs(frames, parts.parts["train"].index),
+            config,
+            probe=WindowInputs(frames, parts.parts["val"].index),
+            run=out,
+            resume=resume,
+            device=place,
+            label=label,
+        )
+
+
+@contextmanager
+def _gone_without_checkpoint(run: Path) -> Iterator[None]:
+    """A run that is new and fails before its first checkpoint leaves nothing; later there is something to resume."""
+    new = not run.exists()
+    try:
+        yield
+    except (UserError, OSError):
+        if new and latest_step(run / "checkpoints") is None:
+            shutil.rmtree(run, ignore_errors=True)
+        raise
 
 
 def _same_config(stored: PretrainConfig, wanted: PretrainConfig, run: Path) -> None:
@@ -166,7 +182,8 @@ def heads_run(
     _note_trained(run, description, store, parts)
     save_heads(heads, run)
     shutil.rmtree(directory / "checkpoints", ignore_errors=True)
-    shutil.rmtree(run / "predictions", ignore_errors=True)
+    if directory == heads_directory(run, HeadConfig()):
+        shutil.rmtree(run / "predictions", ignore_errors=True)  # they are of other heads
 
 
 def _model_run(run: Path) -> tuple[RunDescription, PretrainConfig]:
@@ -191,6 +208,8 @@ def _for_heads(
     configured = with_settings(config, chosen)
     check_config(configured)
     unknown = set(missing) - set(config.inputs.modalities)
+    if set(missing) >= set(config.inputs.modalities):
+        raise UserError("every modality is missing", "--missing", "leave one")
     if unknown:
         raise UserError(
             f"no modality {sorted(unknown)[0]!r} in this run",
@@ -265,7 +284,8 @@ def adapt_run(
     )
     tensors, numbers = load_checkpoint(run / "checkpoints")
     kept = {name: values for name, values in tensors.items() if name.startswith("model.")}
-    with _draft_of(out) as draft:
+    with new_directory(out) as place_of_draft:
+        draft = Path(place_of_draft)
         save_checkpoint(draft / "checkpoints", int(numbers["step"]), kept, {})
         save_config(config.model_copy(update={"seed": parent_config.seed}), draft / "config.yaml")
         parts.save(draft / "split.json")
@@ -323,24 +343,11 @@ def baseline_run(
         samples = {part: Samples.gather(store, windows) for part, windows in divided.parts.items()}
         baseline.fit(samples["train"], samples["val"], seed)
         outputs = {part: baseline.predict(samples[part].history) for part in _some(divided, parts)}
-    with _draft_of(out) as draft:
+    with new_directory(out) as place_of_draft:
+        draft = Path(place_of_draft)
         divided.save(draft / "split.json")
         write_description(draft, RunDescription.of("baseline", name, store, divided, seed=seed, fraction=fraction))
         save_predictions(draft, name, store, divided, outputs)
-
-
-@contextmanager
-def _draft_of(out: Path) -> Iterator[Path]:
-    """A directory that becomes `out` when everything in it is written, and goes when something fails."""
-    draft = out.with_name(f".{out.name}.partial")
-    shutil.rmtree(draft, ignore_errors=True)
-    draft.mkdir(parents=True)
-    try:
-        yield draft
-        draft.rename(out)
-    except BaseException:
-        shutil.rmtree(draft, ignore_errors=True)
-        raise
 
 
 def _some(split: Split, parts: Sequence[str]) -> list[str]:
@@ -351,9 +358,21 @@ def _some(split: Split, parts: Sequence[str]) -> list[str]:
 
 
 def split_for(description: RunDescription, store: FrameStore) -> Split:
-    """The run's split of a store; of recordings that the run never saw, everything is test."""
+    """The run's split of a store; of recordings that the run never saw, everything is test.
+
+    Raises:
+        UserError: some datasets are those of the run and others are not, or there is no window.
+    """
     trained = {piece.content_hash for piece in description.trained}
-    if any(episode.content_hash in trained for episode in store.episodes):
+    own = {
+        episode.dataset
+        for episode in store.episodes
+        if episode.content_hash in trained or store.datasets[episode.dataset].hash in description.datasets.values()
+    }
+    if own and len(own) < len(store.datasets):
+        strange = next(dataset for number, dataset in enumerate(store.datasets) if number not in own)
+        raise UserError("the run never saw it, but other datasets named", strange.path, "name it in a call of its own")
+    if own:
         return description.split_of(store)
     pieces = [Piece(number, 0, episode.frames) for number, episode in enumerate(store.episodes)]
     windows = cut_windows(store, pieces)
@@ -381,10 +400,19 @@ def predict_run(
     store = FrameStore.load(data, place, config.inputs.modalities)
     split = split_for(description, store)
     predictor = predictor or JepaPredictor.load(run, place)
+    for part in set(_some(split, parts)) - {"train"}:
+        check_not_trained_on(description, store, split.parts[part], run)
     outputs = {part: predictor.predict(store, split.parts[part]) for part in _some(split, parts)}
-    for dataset in store.datasets:
-        shutil.rmtree(run / "predictions" / dataset.hash, ignore_errors=True)
-    return save_predictions(run, description.name, store, split, outputs)
+    draft = run / f".predictions.{os.getpid()}"
+    try:
+        written = save_predictions(draft, description.name, store, split, outputs)
+        (run / "predictions").mkdir(exist_ok=True)
+        for made in (draft / "predictions").iterdir():
+            shutil.rmtree(run / "predictions" / made.name, ignore_errors=True)
+            made.rename(run / "predictions" / made.name)
+    finally:
+        shutil.rmtree(draft, ignore_errors=True)
+    return written
 
 
 def evaluate_run(

@@ -4,7 +4,6 @@ What only one command needs, and takes long to import, is imported there.
 """
 
 import re
-import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -25,7 +24,7 @@ AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object on s
 
 @contextmanager
 def _progress(task: str) -> Iterator[Callable[[int, int], None]]:
-    with progress_bar(shown=sys.stderr.isatty()) as bar:
+    with progress_bar() as bar:
         bar.live.transient = True  # an error stays the only line
         number = bar.add_task(task, total=None)
         yield lambda done, total: bar.update(number, completed=done, total=total)

@@ -25,6 +25,9 @@ _USER_ERRNOS = {
     errno.EACCES: "permission denied; choose a place that you may read and write",
     errno.EPERM: "not permitted; choose a place that you may read and write",
     errno.EROFS: "the file system is read-only; choose another place",
+    errno.ENOTDIR: "a file stands where a directory is needed; choose another place",
+    errno.EISDIR: "a directory stands where a file is needed; remove it",
+    errno.ENAMETOOLONG: "the name is too long; choose another place",
 }
 
 
@@ -71,7 +74,7 @@ def print_json(value: dict[str, Any]) -> None:
 
 
 def progress_bar(shown: bool = True) -> Progress:
-    """A progress display on standard error, for everything that takes longer than two seconds."""
+    """A progress display on standard error where that is a terminal, for everything longer than two seconds."""
     return Progress(
         TextColumn("{task.description}"),
         BarColumn(),
@@ -79,5 +82,6 @@ def progress_bar(shown: bool = True) -> Progress:
         TimeElapsedColumn(),
         TimeRemainingColumn(),
         console=Console(stderr=True),
-        disable=not shown,
+        transient=True,
+        disable=not (shown and sys.stderr.isatty()),
     )

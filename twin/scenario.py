@@ -81,10 +81,10 @@ class Mesh(_Section):
     """A triangle mesh (any file that trimesh reads; relative to the scenario's), metres, in street coordinates."""
 
     file: str
-    along_m: float = 0.0
-    across_m: float = 0.0
-    heading_deg: float = 0.0
-    scale: float = Field(1.0, gt=0)
+    along_m: float = Field(0.0, ge=-LARGEST_M, le=LARGEST_M)
+    across_m: float = Field(0.0, ge=-LARGEST_M, le=LARGEST_M)
+    heading_deg: float = Field(0.0, ge=-360, le=360)
+    scale: float = Field(1.0, gt=0, le=LARGEST_M)
     material: str = "concrete"
 
 
@@ -129,9 +129,9 @@ class Parked(_Section):
     """A vehicle that stands still, in street coordinates."""
 
     vehicle_class: Literal["car", "van", "bus", "truck"] = "car"
-    along_m: float
-    across_m: float
-    heading_deg: float = Field(0.0, description="against the forward lanes, counterclockwise")
+    along_m: float = Field(ge=-LARGEST_M, le=LARGEST_M)
+    across_m: float = Field(ge=-LARGEST_M, le=LARGEST_M)
+    heading_deg: float = Field(0.0, ge=-360, le=360, description="against the forward lanes, counterclockwise")
 
 
 class Ue(_Section):
@@ -281,17 +281,14 @@ class Template:
         for place, distribution in self.distributions.items():
             key = zlib.crc32(field_name(place).encode())
             drawn[place] = distribution.draw(np.random.default_rng([seed, episode, STREAM_SCENARIO, key]))
-        scenario = self._validated(drawn)
-        _check_world(scenario, self.where)
-        return scenario, {field_name(place): value for place, value in drawn.items()}
+        return self._validated(drawn), {field_name(place): value for place, value in drawn.items()}
 
     def _validated(self, values: dict[Place, float]) -> Scenario:
         try:
             scenario = Scenario.model_validate(replaced(self.raw, values))
         except ValidationError as error:
             raise self._refused(error) from None
-        if not values:
-            _check_world(scenario, self.where)
+        _check_world(scenario, self.where)
         return scenario
 
     def _refused(self, error: ValidationError) -> UserError:
@@ -304,6 +301,9 @@ class Template:
             return UserError(f"unknown field {place}", self.where, hint)
         if first["type"] == "missing":
             return UserError(f"field {place} is missing", self.where, "add it; see twin scenarios --schema")
+        if isinstance(first["input"], dict) and first["type"] in ("float_type", "int_type"):
+            kinds = ", ".join(DISTRIBUTIONS)
+            return UserError(f"{place} = {first['input']!r} is no number", self.where, f"distributions are {kinds}")
         value = "" if isinstance(first["input"], dict | list) else f" = {first['input']!r}"
         return UserError(f"{place}{value}", self.where, first["msg"][0].lower() + first["msg"][1:])
 

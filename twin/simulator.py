@@ -295,7 +295,7 @@ def generate_dataset(
             total, done = total + made, done + (made > 0)
             if progress:
                 progress(done, episodes)
-    except UserError:
+    except (UserError, OSError):
         if fresh:
             shutil.rmtree(out, ignore_errors=True)
         raise

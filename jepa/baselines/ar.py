@@ -40,7 +40,7 @@ class BeamAutoRegression(nn.Module):
 
 
 def _lagged(series: Float[Tensor, "window 13 channel"]) -> tuple[Tensor, Tensor]:
-    """Pairs of 8 values and the next one, a channel each; the mean of the 8 is the origin."""
+    """Pairs of 8 values and the next one, a channel each."""
     lags = series.unfold(1, T_OBS + 1, 1).flatten(0, 1)
     return lags[..., :T_OBS], lags[..., T_OBS]
 

@@ -1,5 +1,7 @@
 """No predictor: a regression that sees the sweeps right before and after. It tells how noisy the label is."""
 
+import math
+
 import numpy as np
 from jaxtyping import Float
 from scipy.linalg import cho_factor, cho_solve
@@ -30,7 +32,7 @@ class InterpolationCeiling:
         """Solve on the training frames; width and ridge are chosen by the power lost on validation."""
         self.normaliser = Normaliser.fit(store, train)
         frames = np.unique(train.future.numpy())
-        frames = frames[:: max(1, len(frames) // LARGEST_FIT)]
+        frames = frames[:: math.ceil(len(frames) / LARGEST_FIT)]
         self.inputs, target = self._inputs(store, frames), self._sweep(store, frames)
         self.offset = target.mean(0)
         distance = cdist(self.inputs, self.inputs)

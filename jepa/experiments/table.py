@@ -20,7 +20,10 @@ class RowStore:
 
     def __init__(self, directory: Path, budget: dict[str, Any]) -> None:
         self.directory = directory
-        directory.mkdir(parents=True, exist_ok=True)
+        try:
+            directory.mkdir(parents=True, exist_ok=True)
+        except (FileExistsError, NotADirectoryError, FileNotFoundError) as error:
+            raise UserError(f"cannot be made ({error.strerror})", directory, "choose another --out") from None
         stamp = directory / "budget.json"
         if stamp.exists():
             stored = json.loads(stamp.read_text())

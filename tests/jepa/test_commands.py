@@ -6,6 +6,8 @@ import sys
 
 import pytest
 
+from jepa.runs import find_runs
+
 TINY = ["model.width=16", "model.attention_heads=2", "model.encoder_layers=1", "model.predictor_layers=1", "epochs=1"]
 TINY_OPTIONS = [part for setting in [*TINY, "heads.epochs=1"] for part in ("--set", setting)]
 
@@ -78,6 +80,16 @@ def test_a_baseline_from_the_command_line(call, dataset, tmp_path):
         (["evaluate", "{tmp}/nowhere", "--data", "{data}"], "holds no run"),
         (["baseline", "oracle", "--data", "{data}", "--out", "{tmp}/run"], "unknown baseline 'oracle'"),
         (["experiment", "nothing", "--out", "{tmp}/run"], "unknown experiment 'nothing'"),
+        (["pretrain", "{data}", "--out", "{tmp}/run", "--seed", "99999999999999999999"], "--seed"),
+        (
+            ["pretrain", "{data}", "--out", "{tmp}/run", "--set", "mask.kinds={{random: .nan}}"],
+            "mask.kinds.random is nan",
+        ),
+        (["pretrain", "{data}", "--out", "{tmp}/run", "--set", "inputs.modalities=[gps, gps]"], "named twice"),
+        (["pretrain", "{data}", "--out", "{tmp}/run", "--set", "heads.input_noise={{rf: -1}}"], "input_noise.rf is -1"),
+        (["pretrain", "{data}", "--out", "{data}/seq-0000/manifest.json/run"], "cannot be made"),
+        (["baseline", "hold_last", "--data", "{data}", "--out", "{data}/seq-0000/manifest.json/run"], "in its way"),
+        (["experiment", "real-data", "--data", "{data}", "--out", "{data}/seq-0000/manifest.json/x"], "cannot be made"),
     ],
 )
 def test_a_users_error_is_one_line_and_exit_status_2(call, dataset, tmp_path, arguments, message):
@@ -100,6 +112,10 @@ def test_a_run_with_damage_says_so(call, dataset, tmp_path):
     code, _, err = call("heads", run, "--data", dataset)
     assert code == 2
     assert "run.json is damaged" in err
+    (run / "run.json").unlink()
+    (run / "run.json").mkdir()
+    assert call("heads", run, "--data", dataset)[0] == 2
+    assert "run.json is damaged" in find_runs(tmp_path).damaged[0][1]
 
 
 def test_the_benchmark_prints_one_json_object():

@@ -5,10 +5,8 @@ import pytest
 
 from jepa.metrics import (
     beam_measures,
-    lda_rank,
     localization_measures,
     mismatch_histogram,
-    paired_difference,
     rankme,
     rssi_measures,
 )
@@ -105,24 +103,7 @@ def test_an_interval_covers_the_truth_about_95_times_in_100():
     assert 0.88 <= covered / 200 <= 0.99
 
 
-def test_paired_differences_are_sharper_than_two_intervals(rng):
-    hard = rng.gamma(2, 2, (30, 1)) * np.ones((30, 5))
-    true = np.zeros((30, 5, 2))
-    one = localization_measures(np.stack([hard + 0.1, 0 * hard], -1), true)["ade_m"]
-    two = localization_measures(np.stack([hard, 0 * hard], -1), true)["ade_m"]
-    low, high = paired_difference(one, two, np.arange(30))["ci95"]
-    assert low == pytest.approx(0.1)
-    assert high == pytest.approx(0.1)
-
-
 def test_rankme_counts_equal_directions(rng):
     directions = np.linalg.qr(rng.normal(size=(500, 16)))[0]
     assert rankme(directions[:, :7] @ np.eye(7, 16)) == pytest.approx(7)
     assert rankme(np.ones((50, 8))) == pytest.approx(1)
-
-
-def test_lda_rank_counts_the_directions_that_survive_augmentation(rng):
-    signal = np.zeros((400, 1, 10))
-    signal[:, 0, :3] = np.linalg.qr(rng.normal(size=(400, 3)))[0] * 20
-    views = signal + rng.normal(0, 0.01, (400, 4, 10))
-    assert lda_rank(views) == pytest.approx(3, rel=0.05)

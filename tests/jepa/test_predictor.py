@@ -1,6 +1,7 @@
 """Pretraining to prediction on a small dataset: resume, frozen backbone, no peeking, controls."""
 
 import dataclasses
+import errno
 import json
 import shutil
 
@@ -11,7 +12,9 @@ from safetensors import SafetensorError
 
 import jepa.checkpoint
 from jepa import workflows
+from jepa.baselines import BASELINES
 from jepa.config import preset
+from jepa.evaluate import measures_of
 from jepa.frames import FrameStore
 from jepa.inputs import Normalisers
 from jepa.predictor import JepaPredictor, train_heads
@@ -327,3 +330,49 @@ def test_damaged_statistics_are_a_users_error(run, tmp_path, axes):
     (tmp_path / "stats.json").write_text(json.dumps(stored))
     with pytest.raises(UserError, match="statistics are damaged"):
         Normalisers.load(tmp_path / "stats.json")
+
+
+def test_heads_without_any_history_are_refused_before_anything_is_written(dataset, run):
+    before = sorted(run.rglob("*"))
+    with pytest.raises(UserError, match="every modality is missing"):
+        workflows.heads_run(run, [dataset], missing=["rf", "gps"], label="")
+    assert sorted(run.rglob("*")) == before
+
+
+def test_the_controls_leave_the_predictions_of_the_model(dataset, run):
+    workflows.predict_run(run, [dataset])
+    workflows.heads_run(run, [dataset], backbone="zeroed", label="")
+    assert list((run / "predictions").rglob("manifest.json"))
+
+
+def test_what_a_run_trained_on_is_not_predicted_as_test(tmp_path, drive, run):
+    for number in range(5):
+        drive(number).save(tmp_path / "fewer")
+    with pytest.raises(UserError, match="was trained on episode seq-000"):
+        workflows.predict_run(run, [tmp_path / "fewer"])
+
+
+def test_known_and_unknown_data_are_not_mixed_in_one_evaluation(dataset, tmp_path, drive, run):
+    for number in range(5):
+        drive(number, seed=9).save(tmp_path / "unknown")
+    with pytest.raises(UserError, match="never saw it"):
+        workflows.evaluate_run(run, [dataset, tmp_path / "unknown"])
+    assert workflows.evaluate_run(run, [tmp_path / "unknown"])["sequences"] == 5
+
+
+def test_a_new_run_that_the_disk_has_no_room_for_leaves_nothing(dataset, tmp_path, monkeypatch):
+    def full(*_):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr("jepa.training.save_checkpoint", full)
+    with pytest.raises(OSError, match="No space"):
+        workflows.pretrain_run([dataset], tmp_path / "run", tiny(), label="")
+    assert not (tmp_path / "run").exists()
+
+
+def test_predictions_that_are_partly_not_finite_are_refused(store, samples):
+    test = samples["test"]
+    output = BASELINES["hold_last"]().predict(test.history)
+    output.beam_logits[3, 2, 1] = np.nan
+    with pytest.raises(UserError, match="not finite"):
+        measures_of(output, test)

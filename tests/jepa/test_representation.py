@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 import torch
 
-from jepa.metrics import lda_rank, rankme
-from jepa.representation import VIEWS, representation, view_of
+from jepa.metrics import effective_rank, rankme
+from jepa.representation import LDA_RIDGE, VIEWS, representation, view_of
 from jepa.samples import History
 
 
@@ -14,6 +14,17 @@ def latents():
     """Twelve sequences of thirty windows whose latents use five of sixteen directions."""
     rng = np.random.default_rng(3)
     return rng.normal(size=(360, 5)) @ rng.normal(size=(5, 16)), np.repeat(np.arange(12), 30), rng
+
+
+def lda_rank(views):
+    """The definition, on all windows at once."""
+    mean = views.mean(1)
+    within = (views - mean[:, None]).reshape(-1, views.shape[-1])
+    s_w = within.T @ within / len(within) + LDA_RIDGE * np.eye(views.shape[-1])
+    values, vectors = np.linalg.eigh(s_w)
+    whitener = vectors / np.sqrt(values) @ vectors.T
+    between = np.cov(mean.T, bias=True)
+    return effective_rank(np.clip(np.linalg.eigvalsh(whitener @ between @ whitener), 0, None))
 
 
 def test_the_ranks_are_those_of_all_windows_together(latents):
@@ -52,3 +63,12 @@ def test_a_view_is_the_same_drive_with_other_gain_shift_and_noise():
     assert (change_db - change_db.mean((1, 2), keepdim=True)).std() == pytest.approx(0.5, rel=0.05)
     assert view.position_m.mean(1).std() == pytest.approx(0.5, rel=0.15)
     assert torch.equal(history.power, torch.ones(500, 8, 64)), "the data themselves stay as they are"
+
+
+def test_the_lda_rank_counts_the_directions_that_survive_augmentation():
+    rng = np.random.default_rng(5)
+    signal = np.zeros((400, 1, 10))
+    signal[:, 0, :3] = np.linalg.qr(rng.normal(size=(400, 3)))[0] * 20
+    views = signal + rng.normal(0, 0.01, (400, VIEWS, 10))
+    found = representation(views[:, 0], views, np.arange(400) // 20)
+    assert found["lda_rank"]["value"] == pytest.approx(3, rel=0.05)

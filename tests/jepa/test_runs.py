@@ -29,6 +29,12 @@ def test_runs_are_found_and_damage_is_named(runs):
     assert list(find_runs(runs / "hold_last").runs) == [str(runs / "hold_last")]
 
 
+def test_the_parts_of_a_run_are_no_damaged_runs(runs):
+    (runs / "hold_last/heads").mkdir()
+    (runs / "hold_last/heads/config.yaml").write_text("")
+    assert find_runs(runs / "hold_last").damaged == []
+
+
 def test_a_directory_that_is_not_there_is_a_users_error(tmp_path):
     with pytest.raises(UserError, match="no such directory"):
         find_runs(tmp_path / "nowhere")

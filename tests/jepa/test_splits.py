@@ -25,7 +25,7 @@ def test_windows_are_consecutive_frames_of_one_episode(store):
 def test_a_window_with_an_invalid_sweep_is_left_out_and_counted(store):
     valid = {**store.valid, "rf": store.valid["rf"].clone()}
     valid["rf"][20] = False
-    holed = FrameStore(store.values, valid, store.best_beam, store.time_s, store.episodes, store.datasets)
+    holed = FrameStore(store.values, valid, store.best_beam, store.episodes, store.datasets)
     windows = cut_windows(holed, [Piece(0, 0, 40)])
     assert windows.invalid == T_WINDOW
     assert not (windows.index == 20).any()
@@ -47,7 +47,7 @@ def test_blocked_takes_the_first_seven_tenths_to_train_and_the_last_two_to_test(
         "val": [7],
         "test": [8, 9],
     }
-    assert not split.leaks
+    assert "leak" not in split.protocol
 
 
 def test_every_sequence_is_a_test_once_and_parts_never_share_a_frame(store):
@@ -69,7 +69,6 @@ def test_the_papers_split_leaks_and_says_so(store):
         for row in split.parts["test"].index.tolist()
     ]
     assert np.mean(shared) == pytest.approx(0.91, abs=0.06)
-    assert split.leaks
     assert "leak" in split.protocol
 
 

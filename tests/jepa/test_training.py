@@ -53,6 +53,15 @@ def test_a_torn_last_line_of_the_log_is_cut(tmp_path):
     assert (tmp_path / "metrics.jsonl").read_bytes() == whole
 
 
+@pytest.mark.parametrize("line", [b"[1]\n", b"\xff\xfe\n", b"{}\n"])
+def test_a_log_that_somebody_wrote_into_is_cut_there(tmp_path, line):
+    train(model(), tmp_path)
+    whole = (tmp_path / "metrics.jsonl").read_bytes()
+    (tmp_path / "metrics.jsonl").write_bytes(whole + line)
+    train(model(), tmp_path, resume=True)
+    assert (tmp_path / "metrics.jsonl").read_bytes() == whole
+
+
 def test_the_log_holds_no_time_and_one_line_an_epoch(tmp_path):
     train(model(), tmp_path)
     records = [json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]

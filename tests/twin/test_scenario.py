@@ -85,6 +85,15 @@ WRONG = {
     "a distribution the wrong way round": (changed(ue__speed_mps={"uniform": [9, 2]}), r"uniform takes two numbers"),
     "a distribution of text": (changed(ue__speed_mps={"choice": ["a"]}), r"choice takes a list of numbers"),
     "a material that is not described": (changed(ground="grass"), r"ground = 'grass' is not in materials.*concrete"),
+    "a misspelt distribution": (
+        changed(frame_rate_hz={"unifrom": [3, 4]}),
+        r"frame_rate_hz.*unifrom.*(distributions are uniform|did you mean)",
+    ),
+    "a lane that some episodes would not have": (changed(ue__lane={"integers": [0, 9]}), r"ue.lane = 9.*4 lanes"),
+    "a vehicle beyond the world": (
+        changed(parked=[{"along_m": 1e308, "across_m": 9.0}]),
+        r"parked.0.along_m = 1e\+308.*10000",
+    ),
     "a lane that is not there": (changed(ue__lane=4), r"ue.lane = 4.*4 lanes"),
     "a base station inside a building": (
         changed(buildings__4__across_m=-13, buildings__4__depth_m=10),

@@ -74,6 +74,8 @@ def measured(
             arrays = {name: file[name] for name in file.files}
     except (OSError, ValueError, BadZipFile, EOFError) as error:
         raise UserError(f"not a readable codebook: {error}", path, remedy) from error
+    if any(values.dtype.kind not in "iufc" for values in arrays.values()):
+        raise UserError("holds something else than numbers", path, remedy)
     if "weights" in arrays:
         weights = arrays["weights"].astype(np.complex128)
     elif "pattern" in arrays and arrays.keys() & {"azimuth_rad", "angle_deg"}:
@@ -81,16 +83,18 @@ def measured(
         weights = _solve_weights(arrays["pattern"], azimuth_rad, elements, path, remedy)
     else:
         raise UserError(f"holds {sorted(arrays)}", path, remedy)
+    if weights.shape != (beams, elements):
+        raise UserError(f"weights of shape {weights.shape}", path, remedy)
     norm = np.linalg.norm(weights, axis=-1, keepdims=True)
-    if weights.shape != (beams, elements) or not np.isfinite(weights).all() or not (norm > 0).all():
-        raise UserError(f"weights of shape {weights.shape}, not finite, or a beam of zeros", path, remedy)
+    if not np.isfinite(weights).all() or not (norm > 0).all():
+        raise UserError("weights that are not finite, or a beam of zeros", path, remedy)
     return weights / norm
 
 
 def _solve_weights(
     pattern: np.ndarray, azimuth_rad: np.ndarray, elements: int, path: str | Path, remedy: str
 ) -> Complex[np.ndarray, "beam element"]:
-    if pattern.ndim != 2 or azimuth_rad.shape != pattern.shape[1:] or len(azimuth_rad) < elements:
+    if pattern.ndim != 2 or azimuth_rad.shape != pattern.shape[1:] or pattern.shape[1] < elements:
         raise UserError(f"pattern {pattern.shape} over azimuths {azimuth_rad.shape}", path, remedy)
     if not np.isfinite(pattern).all() or not np.isfinite(azimuth_rad).all():
         raise UserError("pattern that is not finite", path, remedy)

@@ -26,6 +26,7 @@ __all__ = ["DEFAULT_MAX_BAD", "DEFAULT_RATE_HZ", "ImportSummary", "import_deepse
 BEAMS = 64
 DEFAULT_RATE_HZ = 10.0
 """Nominal frame rate [Hz] where the CSV holds no time stamps."""
+MIN_RATE_HZ, MAX_RATE_HZ = 0.01, 1000.0
 DEFAULT_MAX_BAD = 0.05
 """Largest share of bad frame files of a modality that an import forgives."""
 LARGEST_FILE_BYTES = 1 << 20
@@ -86,8 +87,9 @@ def import_deepsense(
 
 
 def _check_options(rate_hz: float, max_bad: float, modalities: Sequence[str]) -> None:
-    if not (math.isfinite(rate_hz) and rate_hz > 0):
-        raise UserError(f"{rate_hz:g} Hz is no frame rate", "--rate-hz", "give a positive number")
+    if not MIN_RATE_HZ <= rate_hz <= MAX_RATE_HZ:
+        remedy = f"give {MIN_RATE_HZ:g} to {MAX_RATE_HZ:g}"
+        raise UserError(f"{rate_hz:g} Hz is no frame rate", "--rate-hz", remedy)
     if not 0 <= max_bad <= 1:
         raise UserError(f"{max_bad:g} is no share", "--max-bad", "give a number from 0 to 1")
     unknown = sorted(set(modalities) - {"rf", "gps"})

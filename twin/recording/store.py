@@ -185,13 +185,15 @@ def new_directory(path: str | Path) -> Iterator[str]:
         draft_path.mkdir(parents=True)
     except (FileExistsError, NotADirectoryError):
         raise UserError("cannot be made, a file is in its way", path, "choose another output") from None
+    except FileNotFoundError as error:
+        raise UserError(f"cannot be made ({error.strerror})", path, "choose another output") from None
 
     def undo() -> None:
         shutil.rmtree(draft_path, ignore_errors=True)
         for parent in new_parents:
             parent.rmdir()
 
-    with _undone_on_failure(undo):
+    with _failing_at(path), _undone_on_failure(undo):
         yield str(draft_path)
         _sync_tree(draft_path)
         try:
@@ -220,6 +222,17 @@ def _undone_on_failure(undo: Callable[[], Any]) -> Iterator[None]:
     except BaseException:
         with contextlib.suppress(OSError):
             undo()
+        raise
+
+
+@contextlib.contextmanager
+def _failing_at(path: str | Path) -> Iterator[None]:
+    """An OSError that names no file (a full disk does not) gets the name of what was being written."""
+    try:
+        yield
+    except OSError as error:
+        if error.filename is None:
+            error.filename = str(path)
         raise
 
 
