@@ -178,6 +178,8 @@ _HEADS: dict[str, Any] = {
     "relative_power": True,
     "batch_size": 128,
     "velocity_frames": 4,
+    "input_noise": {"rf": 0.05},
+    "latent_dropout": 0.5,
 }
 """Heads to which the latents come as far as they help beside the raw history."""
 
@@ -190,7 +192,7 @@ PRESETS: dict[str, dict[str, Any]] = {
         "inputs": {"power": "window"},
         "model": {"width": 64},
         "objective": {**_RECIPE["objective"], "target_layers": 4},
-        "heads": {**_HEADS, "skip": 128, "epochs": 10, "coarse_beam": "map"},
+        "heads": {**_HEADS, "skip": 128, "batch_size": 64, "epochs": 20, "coarse_beam": "map"},
     },
     "paper": {},
     "best": {
@@ -209,9 +211,7 @@ PRESETS: dict[str, dict[str, Any]] = {
             **_HEADS,
             "skip": 256,
             "weight_decay": 0.01,
-            "input_noise": {"rf": 0.05},
             "position_offset": 0.3,
-            "latent_dropout": 0.5,
         },
     },
 }
