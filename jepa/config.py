@@ -192,7 +192,7 @@ PRESETS: dict[str, dict[str, Any]] = {
         "inputs": {"power": "window"},
         "model": {"width": 64},
         "objective": {**_RECIPE["objective"], "target_layers": 4},
-        "heads": {**_HEADS, "skip": 128, "batch_size": 64, "epochs": 20, "coarse_beam": "map"},
+        "heads": {**_HEADS, "skip": 128, "batch_size": 64, "epochs": 20},
     },
     "paper": {},
     "best": {
