@@ -37,8 +37,8 @@ def find_sources(data: Path, runs: Path) -> Sources:
         found.problems.append(f"No runs directory {runs}: train with `jepa pretrain`, or name one with --runs.")
     else:
         catalogue = find_runs(runs)
-        found.runs.update({Path(path).name: (Path(path), run) for path, run in catalogue.runs.items()})
-        found.problems.extend(f"Run {Path(path).name}: {reason}." for path, reason in catalogue.damaged)
+        found.runs.update({Path(path).resolve().name: (Path(path), run) for path, run in catalogue.runs.items()})
+        found.problems.extend(f"Run {Path(path).resolve().name}: {reason}." for path, reason in catalogue.damaged)
         if not found.runs:
             found.problems.append(f"{runs} holds no runs: train with `jepa pretrain` or `jepa baseline`.")
     return found

@@ -82,5 +82,5 @@ def evaluate(
             error_m = measures["ade_m"].values.mean(1)
             report["ade_quantiles_m"] = {f"{share:g}": float(np.quantile(error_m, share)) for share in ADE_SHARES}
     if output.latent is not None and views is not None:
-        report["representation"] = representation(output.latent.mean(1), views, sequence, seed)
+        report["representation"] = representation(output.latent.mean(1), views, sequence)
     return report

@@ -168,7 +168,9 @@ def find_runs(root: Path) -> RunCatalogue:
         raise UserError("no such directory", root, "name the directory that holds the runs")
     found = RunCatalogue()
     below = sorted(child for child in root.iterdir() if child.is_dir() and not child.name.startswith("."))
-    for path in [root] if _looks_like_a_run(root) else filter(_looks_like_a_run, below):
+    holds_runs = any((path / DESCRIPTION).exists() for path in below)
+    is_run = (root / DESCRIPTION).exists() or (_looks_like_a_run(root) and not holds_runs)
+    for path in [root] if is_run else filter(_looks_like_a_run, below):
         try:
             found.runs[str(path)] = open_run(path)
         except UserError as error:
@@ -196,6 +198,4 @@ def check_not_trained_on(description: RunDescription, store: FrameStore, windows
         first = windows.index[windows.episode == number, 0] - episode.start
         for start, stop in pieces.get(episode.content_hash, ()):
             if bool(((first < stop) & (first + T_WINDOW > start)).any()):
-                raise UserError(
-                    f"was trained on episode {episode.name}", where, "evaluate on val or test, or on other data"
-                )
+                raise UserError(f"was trained on episode {episode.name}", where, "choose --split test, or other data")

@@ -57,7 +57,7 @@ class Layout:
         Raises:
             UserError: an unknown modality, one that is named twice, or none.
         """
-        unknown = [name for name in modalities if name not in TOKENIZERS]
+        unknown = [name for name in modalities if name not in TOKENIZERS or name not in MODALITY_NAMES]
         if unknown or not modalities:
             raise UserError(
                 f"unknown modality {unknown[0]!r}" if unknown else "no modality is named",

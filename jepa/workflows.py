@@ -1,5 +1,6 @@
 """What the commands do, as functions: pretrain, heads, finetune, baseline, predict, evaluate on run directories."""
 
+import errno
 import os
 import shutil
 from collections.abc import Callable, Iterator, Sequence
@@ -364,14 +365,15 @@ def split_for(description: RunDescription, store: FrameStore) -> Split:
         UserError: some datasets are those of the run and others are not, or there is no window.
     """
     trained = {piece.content_hash for piece in description.trained}
-    own = {
-        episode.dataset
-        for episode in store.episodes
-        if episode.content_hash in trained or store.datasets[episode.dataset].hash in description.datasets.values()
-    }
-    if own and len(own) < len(store.datasets):
-        strange = next(dataset for number, dataset in enumerate(store.datasets) if number not in own)
-        raise UserError("the run never saw it, but other datasets named", strange.path, "name it in a call of its own")
+    own = {episode.dataset for episode in store.episodes if episode.content_hash in trained}
+    if description.split != "leave-one-scenario-out":  # which never saw the dataset that it holds out
+        made_with = description.datasets.values()
+        own |= {number for number, dataset in enumerate(store.datasets) if dataset.hash in made_with}
+        strange = [dataset for number, dataset in enumerate(store.datasets) if number not in own]
+        if own and strange:
+            raise UserError(
+                "the run never saw it, but other datasets named", strange[0].path, "name it in a call of its own"
+            )
     if own:
         return description.split_of(store)
     pieces = [Piece(number, 0, episode.frames) for number, episode in enumerate(store.episodes)]
@@ -403,16 +405,30 @@ def predict_run(
     for part in set(_some(split, parts)) - {"train"}:
         check_not_trained_on(description, store, split.parts[part], run)
     outputs = {part: predictor.predict(store, split.parts[part]) for part in _some(split, parts)}
+    if not outputs:
+        raise UserError(f"hold no window of {' or '.join(parts)}", "the recordings", "choose another --split")
     draft = run / f".predictions.{os.getpid()}"
     try:
         written = save_predictions(draft, description.name, store, split, outputs)
-        (run / "predictions").mkdir(exist_ok=True)
-        for made in (draft / "predictions").iterdir():
-            shutil.rmtree(run / "predictions" / made.name, ignore_errors=True)
-            made.rename(run / "predictions" / made.name)
+        _replace_predictions(run / "predictions", draft / "predictions")
     finally:
         shutil.rmtree(draft, ignore_errors=True)
     return written
+
+
+def _replace_predictions(kept: Path, made: Path) -> None:
+    """Move new predictions in the place of those for the same datasets."""
+    try:
+        kept.mkdir(exist_ok=True)
+        for dataset in made.iterdir():
+            shutil.rmtree(kept / dataset.name, ignore_errors=True)
+            dataset.rename(kept / dataset.name)
+    except OSError as error:
+        if error.errno not in (errno.EEXIST, errno.ENOTEMPTY, errno.ENOTDIR):
+            raise
+        raise UserError(
+            "is no directory, or another command writes there", kept, "remove it, or wait and predict again"
+        ) from None
 
 
 def evaluate_run(

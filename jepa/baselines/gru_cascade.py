@@ -1,4 +1,4 @@
-"""The strongest simple model: a GRU over the raw history starts the beam head's GRU, which reads the trajectory.
+"""A recurrent model of all three tasks: a GRU over the raw history starts the GRU that reads the trajectory.
 
 It is the ablation that a backbone has to beat, and, pretrained on the same twin, the fair rival of a pretrained one.
 """

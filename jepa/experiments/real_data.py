@@ -253,7 +253,7 @@ def _loaded(run: Path, backbone: str = "pretrained") -> JepaPredictor:
 
 
 def _paper_row(out: Path, place: _Place, budget: Budget) -> dict[str, Any]:
-    """The recipe as published, on the scenario alone."""
+    """The published recipe on the scenario alone, at the budget's width and epochs."""
     run = out / "runs" / place.key("jepa_paper")
     settings = [f"seed={place.seed}", f"model.width={budget.width}", f"epochs={budget.paper_epochs}"]
     config = preset("paper", [*settings, f"heads.epochs={budget.paper_epochs}"])

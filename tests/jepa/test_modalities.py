@@ -11,7 +11,7 @@ from jepa.frames import READERS, FrameStore
 from jepa.model import JepaModel
 from jepa.preprocess import NORMALISE
 from jepa.splits import make_split
-from jepa.tokenizers import TOKENIZERS, Tokenizer
+from jepa.tokenizers import TOKENIZERS, Layout, Tokenizer
 from jepa.workflows import evaluate_run, heads_run, predict_run, pretrain_run
 from twin.errors import UserError
 from twin.recording import Recording
@@ -79,3 +79,9 @@ def test_a_model_without_that_modality_neither_reads_nor_needs_it(radar_dataset)
 def test_a_modality_that_nobody_reads_is_named(dataset):
     with pytest.raises(UserError, match="no modality 'sonar'"):
         FrameStore.load([dataset], modalities=["gps", "sonar"])
+
+
+def test_a_name_without_a_row_in_the_modality_table_is_refused(monkeypatch):
+    monkeypatch.setitem(TOKENIZERS, "thermal", TOKENIZERS["gps"])
+    with pytest.raises(UserError, match="unknown modality 'thermal'"):
+        Layout.of(("gps", "thermal"))

@@ -360,6 +360,31 @@ def test_known_and_unknown_data_are_not_mixed_in_one_evaluation(dataset, tmp_pat
     assert workflows.evaluate_run(run, [tmp_path / "unknown"])["sequences"] == 5
 
 
+def test_the_scenario_that_was_held_out_can_be_judged_alone(tmp_path, drive, run):
+    for number in range(5):
+        drive(number, seed=9).save(tmp_path / "held-out")
+    store = FrameStore.load([tmp_path / "held-out"])
+    description = open_run(run).model_copy(update={"split": "leave-one-scenario-out", "fold": 1})
+    description.datasets["held-out"] = store.datasets[0].hash
+    split = workflows.split_for(description, store)
+    assert len(split.parts["test"]) == 5 * 28
+    assert not len(split.parts["train"])
+
+
+def test_a_part_without_windows_is_not_predicted(tmp_path, drive, run):
+    drive(3, seed=9).save(tmp_path / "unknown")
+    with pytest.raises(UserError, match="no window of val"):
+        workflows.predict_run(run, [tmp_path / "unknown"], parts=["val"])
+
+
+def test_a_file_in_the_place_of_predictions_is_named(dataset, run, tmp_path):
+    copied = tmp_path / "run"
+    shutil.copytree(run, copied, ignore=shutil.ignore_patterns("predictions"))
+    (copied / "predictions").write_text("")
+    with pytest.raises(UserError, match="is no directory"):
+        workflows.predict_run(copied, [dataset])
+
+
 def test_a_new_run_that_the_disk_has_no_room_for_leaves_nothing(dataset, tmp_path, monkeypatch):
     def full(*_):
         raise OSError(errno.ENOSPC, "No space left on device")

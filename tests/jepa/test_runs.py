@@ -35,6 +35,12 @@ def test_the_parts_of_a_run_are_no_damaged_runs(runs):
     assert find_runs(runs / "hold_last").damaged == []
 
 
+def test_a_stray_name_among_the_runs_hides_none_of_them(runs):
+    (runs / "predictions").mkdir()
+    (runs / "config.yaml").write_text("")
+    assert len(find_runs(runs).runs) == 2
+
+
 def test_a_directory_that_is_not_there_is_a_users_error(tmp_path):
     with pytest.raises(UserError, match="no such directory"):
         find_runs(tmp_path / "nowhere")
