@@ -113,12 +113,16 @@ def pretrain_run(
 @contextmanager
 def _gone_without_checkpoint(run: Path) -> Iterator[None]:
     """A run that is new and fails before its first checkpoint leaves nothing; later there is something to resume."""
-    new = not run.exists()
+    made = [path for path in (run, *run.absolute().parents) if not path.exists()]
     try:
         yield
-    except (UserError, OSError):
-        if new and latest_step(run / "checkpoints") is None:
+    except (UserError, OSError) as error:
+        if isinstance(error, OSError) and error.filename is None:
+            error.filename = str(run)
+        if made and latest_step(run / "checkpoints") is None:
             shutil.rmtree(run, ignore_errors=True)
+            for parent in made[1:]:
+                parent.rmdir()
         raise
 
 

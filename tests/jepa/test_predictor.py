@@ -390,9 +390,10 @@ def test_a_new_run_that_the_disk_has_no_room_for_leaves_nothing(dataset, tmp_pat
         raise OSError(errno.ENOSPC, "No space left on device")
 
     monkeypatch.setattr("jepa.training.save_checkpoint", full)
-    with pytest.raises(OSError, match="No space"):
-        workflows.pretrain_run([dataset], tmp_path / "run", tiny(), label="")
-    assert not (tmp_path / "run").exists()
+    with pytest.raises(OSError, match="No space") as error:
+        workflows.pretrain_run([dataset], tmp_path / "new/run", tiny(), label="")
+    assert error.value.filename == str(tmp_path / "new/run")
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_predictions_that_are_partly_not_finite_are_refused(store, samples):
