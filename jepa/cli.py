@@ -162,8 +162,8 @@ def evaluate_command(
         for name, metric in report.get(task, {}).items():
             shown = f"{name} (k={DBA_K}, delta={DBA_DELTA})" if name == "dba" else name
             print(f"{task:<13}{shown:<24}{_interval(metric)}")
-    for name in ("rankme", "lda_rank"):
-        if "representation" in report:
+    if "representation" in report:
+        for name in ("rankme", "lda_rank"):
             print(f"{'latents':<13}{name:<24}{_interval(report['representation'][name])}")
     if "beam_mismatch" in report:
         near = report["beam_mismatch"][:5]

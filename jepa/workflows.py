@@ -4,7 +4,7 @@ import errno
 import os
 import shutil
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -121,8 +121,9 @@ def _gone_without_checkpoint(run: Path) -> Iterator[None]:
             error.filename = str(run)
         if made and latest_step(run / "checkpoints") is None:
             shutil.rmtree(run, ignore_errors=True)
-            for parent in made[1:]:
-                parent.rmdir()
+            with suppress(OSError):
+                for parent in made[1:]:
+                    parent.rmdir()
         raise
 
 
@@ -376,7 +377,7 @@ def split_for(description: RunDescription, store: FrameStore) -> Split:
         strange = [dataset for number, dataset in enumerate(store.datasets) if number not in own]
         if own and strange:
             raise UserError(
-                "the run never saw it, but other datasets named", strange[0].path, "name it in a call of its own"
+                "the run never saw it, but saw others named beside it", strange[0].path, "name it in a call of its own"
             )
     if own:
         return description.split_of(store)

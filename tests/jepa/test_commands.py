@@ -90,6 +90,7 @@ def test_a_baseline_from_the_command_line(call, dataset, tmp_path):
         (["pretrain", "{data}", "--out", "{tmp}/run", "--set", "inputs.modalities=[gps, gps]"], "named twice"),
         (["pretrain", "{data}", "--out", "{tmp}/run", "--set", "heads.input_noise={{rf: -1}}"], "input_noise.rf is -1"),
         (["pretrain", "{data}", "--out", "{data}/seq-0000/manifest.json/run"], "cannot be made"),
+        (["pretrain", "{data}", "--out", "{data}/seq-0000/manifest.json/new/run"], "cannot be made"),
         (["baseline", "hold_last", "--data", "{data}", "--out", "{data}/seq-0000/manifest.json/run"], "in its way"),
         (["experiment", "real-data", "--data", "{data}", "--out", "{data}/seq-0000/manifest.json/x"], "cannot be made"),
     ],
