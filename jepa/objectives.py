@@ -44,7 +44,8 @@ def variance_covariance(
     place = places_BV.flatten()
     sums = flat.new_zeros(tokens, width).index_add(0, place, flat)
     counts = flat.new_zeros(tokens).index_add(0, place, torch.ones_like(flat[:, 0]))
-    centred = flat - (sums / counts.clamp_min(1)[:, None])[place]
+    # gradients of plain indexing are summed in any order when threads share the work
+    centred = flat - (sums / counts.clamp_min(1)[:, None]).index_select(0, place)
     freedom = (len(flat) - (counts > 0).sum()).clamp_min(1)
     with torch.autocast(flat.device.type, enabled=False):
         covariance = centred.T @ centred / freedom

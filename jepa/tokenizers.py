@@ -102,7 +102,9 @@ class TokenEmbedding(nn.Module):
 
     def positions(self) -> Float[Tensor, "token dim"]:
         """Position embedding of every token of a window."""
-        return self.time[self._frame] + self.modality[self._modality] + self.index[self._index]
+        # not plain indexing, whose gradients are summed in any order when threads share the work
+        time = self.time.index_select(0, self._frame)
+        return time + self.modality.index_select(0, self._modality) + self.index.index_select(0, self._index)
 
     def forward(self, inputs: Mapping[str, Tensor]) -> Float[Tensor, "batch token dim"]:
         """Tokens of windows. Inputs (B, T, ...) with T below a window stand at its beginning; the rest is zero."""

@@ -126,3 +126,22 @@ def test_a_sudden_drop_of_the_loss_with_falling_rank_is_named(model, inputs):
     assert collapse_name(0.6, health, before) is None
     assert collapse_name(0.4, health, {"loss": 1.0, "rankme": health.rankme}) is None
     assert collapse_name(0.4, health, None) is None
+
+
+def test_threads_that_share_the_work_do_not_change_a_bit_of_a_gradient():
+    generator = torch.Generator().manual_seed(2)
+    tokens = torch.randn(128, 13, 64, generator=generator)
+    places = torch.stack([torch.randperm(26, generator=generator)[:13] for _ in range(128)])
+
+    def gradient():
+        leaf = tokens.clone().requires_grad_(True)
+        sum(variance_covariance(leaf, places, 26)).backward()
+        return leaf.grad
+
+    threads = torch.get_num_threads()
+    torch.set_num_threads(2)
+    try:
+        first = gradient()
+        assert all(torch.equal(gradient(), first) for _ in range(20))
+    finally:
+        torch.set_num_threads(threads)
