@@ -3,7 +3,7 @@
 import pytest
 
 from jepa import workflows
-from twin.simulator import generate_dataset
+from twin.generation import generate_dataset
 
 
 @pytest.fixture(scope="session")

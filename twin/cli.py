@@ -63,12 +63,13 @@ def generate(
     frames: Annotated[int | None, typer.Option(help="Frames an episode at most [scenario].")] = None,
     seed: Annotated[int, typer.Option(help="Seed of every random number.")] = 0,
     modalities: Annotated[str, typer.Option(help="What to record, separated by commas.")] = "rf,gps",
+    backend: Annotated[str, typer.Option(help="What traces the rays: numba, or sionna.")] = "numba",
     workers: Annotated[int, typer.Option(help="Processes.")] = 1,
     resume: Annotated[bool, typer.Option("--resume", help="Keep what OUT holds of the same request.")] = False,
     as_json: AsJson = False,
 ) -> None:
     """Simulate episodes of a scenario and write their recordings."""
-    from twin.simulator import generate_dataset
+    from twin.generation import generate_dataset
 
     _refuse_url(out)
     if out.exists() and not resume:
@@ -81,6 +82,7 @@ def generate(
             frames=frames,
             seed=seed,
             modalities=[name.strip() for name in modalities.split(",")],
+            backend=backend,
             workers=workers,
             progress=progress,
         )

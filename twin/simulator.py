@@ -1,35 +1,39 @@
-"""The simulator: an episode of a scenario, frame by frame or as a recording, and datasets of many."""
+"""The simulator: an episode of a scenario, frame by frame or as a recording."""
 
 import math
-import shutil
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Executor, ProcessPoolExecutor, as_completed
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from importlib.metadata import version
-from multiprocessing import get_context
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
-import numba
 import numpy as np
 
 from twin.errors import UserError
-from twin.geometry.scene import build_scene
-from twin.propagation.paths import Paths
-from twin.propagation.trace import SPEED_OF_LIGHT_MPS, trace
+from twin.geometry.scene import VEHICLE_MATERIAL, box_body, build_scene
+from twin.propagation.movers import Movers
+from twin.propagation.paths import SPEED_OF_LIGHT_MPS, Paths
+from twin.propagation.tracer import Tracer
+from twin.radio import antenna as patterns
 from twin.radio import codebook as beams
 from twin.radio.array import direction_sine
+from twin.radio.link import through_antennas
 from twin.radio.sweep import beam_power, best_beam, measure_sweep
 from twin.recording import BaseStation, CodebookWeights, Recording, RecordingManifest
-from twin.scenario import VEHICLE_CLASSES, Template, load_scenario
+from twin.scenario import Template, load_scenario
+from twin.sections import Antenna
 from twin.sensors.gps import GpsSensor
-from twin.traffic.simulate import TrafficTrace, simulate_traffic
+from twin.traffic.simulate import CLASSES, TrafficTrace, simulate_traffic
+from twin.traffic.vehicles import VEHICLE_CLASSES
 
-__all__ = ["MODALITIES", "Frame", "Simulator", "generate_dataset"]
+if TYPE_CHECKING:
+    from twin.propagation.sionna import SionnaTracer
+
+__all__ = ["BACKENDS", "MODALITIES", "Frame", "Simulator"]
 
 MODALITIES = ("rf", "gps")
-BACKEND = "numba"
+BACKENDS = ("numba", "sionna")
 STREAM_NOISE, STREAM_GPS, STREAM_ARRAY = 3, 4, 5
 UE_SLOT = 0
 """Place of the UE among the actors of a frame."""
@@ -54,7 +58,12 @@ class Simulator:
         UserError: the scenario is wrong.
     """
 
-    def __init__(self, scenario: str | Path | Template, seed: int = 0, episode: int = 0) -> None:
+    def __init__(
+        self, scenario: str | Path | Template, seed: int = 0, episode: int = 0, backend: str = "numba"
+    ) -> None:
+        if backend not in BACKENDS:
+            raise UserError(f"there is no backend {backend!r}", "--backend", f"choose from {', '.join(BACKENDS)}")
+        self.backend = backend
         template = scenario if isinstance(scenario, Template) else load_scenario(scenario)
         self.seed, self.episode = seed, episode
         self.scenario, self.drawn = template.draw(seed, episode)
@@ -154,19 +163,85 @@ class Simulator:
         )
         return np.stack([sensor.measure(p[:2], self._rng(STREAM_GPS, k)) for k, p in enumerate(self.ue_m)])
 
+    @cached_property
+    def tracer(self) -> "Tracer | SionnaTracer":
+        """What finds the paths; the static world is prepared once.
+
+        Raises:
+            UserError: Sionna RT is asked for and cannot run.
+        """
+        how = self.scenario.propagation
+        shapes = [box_body(name, *VEHICLE_CLASSES[name], VEHICLE_MATERIAL) for name in CLASSES]
+        carrier_hz = self.scenario.radio.carrier_hz
+        if self.backend == "sionna":
+            from twin.propagation.sionna import SionnaTracer
+
+            return SionnaTracer(
+                self.scene.bodies,
+                self.bs_m,
+                carrier_hz,
+                shapes,
+                how.order,
+                how.max_paths,
+                how.rays,
+                diffraction=bool(how.diffraction),
+            )
+        return Tracer(
+            self.scene.bodies,
+            self.bs_m,
+            carrier_hz,
+            shapes,
+            how.order,
+            how.max_paths,
+            diffraction=bool(how.diffraction),
+            blockage=how.blockage,
+            specular_loss=bool(how.specular_loss),
+            diffuse=bool(how.diffuse),
+            rays=how.rays,
+        )
+
+    @cached_property
+    def movers(self) -> Movers:
+        """The vehicles of the episode, the UE's first."""
+        traffic = self.traffic
+        pose = np.stack(
+            [traffic.box[..., 0], traffic.box[..., 1], np.zeros_like(traffic.box[..., 0]), traffic.box[..., 6]], -1
+        )
+        return Movers(
+            np.where(traffic.actor_id >= 0, traffic.actor_class, -1),
+            np.nan_to_num(pose),
+            np.nan_to_num(np.pad(traffic.velocity_mps, ((0, 0), (0, 0), (0, 1)))),
+        )
+
+    def _pattern(self, antenna: Antenna, azimuth_rad: float) -> patterns.AntennaPattern:
+        tilt_rad = math.radians(antenna.downtilt_deg)
+        if antenna.pattern == "measured":
+            return patterns.measured(self.folder / str(antenna.file), azimuth_rad, tilt_rad)
+        return patterns.AntennaPattern(antenna.pattern, math.radians(antenna.slant_deg), azimuth_rad, tilt_rad)
+
+    @cached_property
+    def _patterns(self) -> tuple[patterns.AntennaPattern, patterns.AntennaPattern]:
+        """Elements of the base station and of the UE, whose vehicle heads east."""
+        station = self._pattern(self.scenario.radio.antenna, self.scenario.boresight_rad)
+        return station, self._pattern(self.scenario.ue.antenna, 0.0)
+
     def paths(self, start: int = 0, stop: int | None = None) -> Paths:
         """The paths of some frames."""
         part = slice(start, self.frames if stop is None else stop)
-        return trace(
-            self.scene,
-            self.bs_m,
+        movers = self.movers
+        found = self.tracer.paths(
             self.ue_m[part],
             self.ue_mps[part],
-            self.traffic.box[part],
-            self.traffic.velocity_mps[part],
-            self.scenario.radio.carrier_hz,
-            ue_mover=UE_SLOT,
+            Movers(movers.shape[part], movers.pose[part], movers.velocity_mps[part]),
+            UE_SLOT,
         )
+        if found.enclosed.any():
+            frame = start + int(np.flatnonzero(found.enclosed)[0])
+            east, north = self.ue_m[frame, :2]
+            place = f"{east:.1f} m east and {north:.1f} m north of the base station"
+            remedy = "clear the carriageway of scenery"
+            raise UserError(f"the UE is inside a solid in frame {frame}, {place}", self.scenario.name, remedy)
+        return through_antennas(found, *self._patterns, self.traffic.box[part, 0, 6])
 
     def rsrp_w(self, paths: Paths) -> np.ndarray:
         """Noise-free power of every beam [W]."""
@@ -220,6 +295,7 @@ class Simulator:
             "truth/path_aoa_rad": paths.aoa_rad,
             "truth/path_doppler_hz": paths.doppler_hz,
             "truth/path_kind": paths.path_kind,
+            "truth/path_blockage_db": paths.blockage_db,
             "truth/path_vertices_m": paths.vertices_m,
             "truth/actor_id": traffic.actor_id[:count],
             "truth/actor_class": traffic.actor_class[:count],
@@ -242,128 +318,9 @@ class Simulator:
             seed=self.seed,
             episode=self.episode,
             drawn=self.drawn,
-            backend=BACKEND,
+            backend=self.backend,
             generator_version=version("jepa-msac-twin"),
             frame_rate_hz=self.scenario.frame_rate_hz,
             time_source="nominal",
             power_unit="W",
         )
-
-
-def _one_episode(
-    template: Template, seed: int, episode: int, frames: int | None, modalities: Sequence[str], out: str
-) -> int:
-    """Simulate and save one episode; the number of its frames."""
-    recording = Simulator(template, seed, episode).run(frames, modalities)
-    recording.save(out)
-    return recording.frames
-
-
-def _single_thread() -> None:
-    numba.set_num_threads(1)
-
-
-def generate_dataset(
-    scenario: str | Path,
-    out: str | Path,
-    *,
-    episodes: int,
-    frames: int | None = None,
-    seed: int = 0,
-    modalities: Sequence[str] = MODALITIES,
-    workers: int = 1,
-    executor: Executor | None = None,
-    progress: Callable[[int, int], None] | None = None,
-) -> int:
-    """Write `episodes` recordings below `out`; the number of frames. Results do not depend on workers or order.
-
-    Episodes that `out` holds already are kept when they were made from the same scenario and seed.
-
-    Raises:
-        UserError: a wrong scenario or option, or `out` holds something else.
-    """
-    template = load_scenario(scenario)
-    _check_request(out, template, episodes, frames, seed, modalities, workers)
-    missing = [n for n in range(episodes) if not Path(out, f"episode-{n:05d}").exists()]
-    for n in missing:
-        template.draw(seed, n)  # a world that cannot be is refused before the first episode is made
-    jobs = [(template, seed, n, frames, tuple(modalities), str(out)) for n in missing]
-    fresh = not Path(out).exists()
-    total, done = 0, episodes - len(missing)
-    try:
-        for made in (0, *_simulated(jobs, workers, executor)):
-            total, done = total + made, done + (made > 0)
-            if progress:
-                progress(done, episodes)
-    except (UserError, OSError):
-        if fresh:
-            shutil.rmtree(out, ignore_errors=True)
-        raise
-    return total
-
-
-def _simulated(jobs: Sequence[tuple[Any, ...]], workers: int, executor: Executor | None) -> Iterator[int]:
-    """Frames of each episode, as it is written."""
-    if executor is None and workers == 1:
-        yield from (_one_episode(*job) for job in jobs)
-        return
-    pool = executor or ProcessPoolExecutor(workers, get_context("spawn"), initializer=_single_thread)
-    try:
-        for future in as_completed([pool.submit(_one_episode, *job) for job in jobs]):
-            yield future.result()
-    finally:
-        if executor is None:
-            pool.shutdown(cancel_futures=True)
-
-
-def _check_request(
-    out: str | Path,
-    template: Template,
-    episodes: int,
-    frames: int | None,
-    seed: int,
-    modalities: Sequence[str],
-    workers: int,
-) -> None:
-    for option, value, least in (("--episodes", episodes, 1), ("--seed", seed, 0), ("--workers", workers, 1)):
-        if value < least:
-            raise UserError(f"{value} is too small", option, f"give at least {least}")
-    if frames is not None and frames < 1:
-        raise UserError(f"{frames} is too small", "--frames", "give at least 1")
-    if frames is not None and frames > template.most_frames:
-        raise UserError(
-            f"{frames} is more than the {template.most_frames} of scenario {template.name}",
-            "--frames",
-            "raise `frames` in a copy of the scenario",
-        )
-    unknown = sorted(set(modalities) - set(MODALITIES))
-    if unknown or not modalities:
-        raise UserError(
-            f"cannot make {', '.join(unknown) or 'nothing'}", "--modalities", f"choose from {', '.join(MODALITIES)}"
-        )
-    if not Path(out).exists():
-        return
-    if not Path(out).is_dir():
-        raise UserError("exists and is no directory", out, "choose another output")
-    for path in sorted(Path(out).iterdir()):
-        if path.name.startswith("."):
-            continue
-        recording = Recording.open(path)
-        if not _is_episode(recording, template, frames, seed, modalities):
-            raise UserError(f"holds {path.name} of another scenario, seed or request", out, "choose another output")
-
-
-def _is_episode(
-    recording: Recording, template: Template, frames: int | None, seed: int, modalities: Sequence[str]
-) -> bool:
-    """Whether the recording is what this request would make."""
-    manifest = recording.manifest
-    if manifest.seed != seed or manifest.episode is None or manifest.generator_version != version("jepa-msac-twin"):
-        return False
-    simulator = Simulator(template, seed, manifest.episode)
-    return (
-        recording.name == f"episode-{manifest.episode:05d}"
-        and manifest.scenario == simulator.scenario.model_dump(mode="json")
-        and recording.frames == min(simulator.frames, frames or simulator.frames)
-        and all(bool(recording.arrays[f"valid_{name}"].any()) == (name in modalities) for name in MODALITIES)
-    )

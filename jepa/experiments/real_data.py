@@ -37,7 +37,7 @@ from jepa.samples import Samples
 from jepa.splits import FOLDS, Split, make_split
 from twin.console import progress_bar
 from twin.errors import UserError
-from twin.simulator import generate_dataset
+from twin.generation import generate_dataset
 
 __all__ = ["BUDGETS", "Budget", "run"]
 

@@ -13,9 +13,9 @@ from typer.testing import CliRunner
 
 from twin.cli import commands
 from twin.errors import UserError
+from twin.generation import generate_dataset
 from twin.recording import dataset_hash, scan, verify_dataset
 from twin.scenario import load_scenario
-from twin.simulator import generate_dataset
 
 REQUEST = {"episodes": 4, "frames": 30, "seed": 3}
 
@@ -93,8 +93,8 @@ def test_a_users_error_survives_the_way_back_from_a_worker(tmp_path):
     from twin.scenario import load_scenario
 
     text = load_scenario("street_canyon").where.read_text()
-    scenario.write_text(text + "\nmeshes:\n  - {file: /nowhere.ply, material: concrete}\n")
-    with pytest.raises(UserError, match="no such mesh"):
+    scenario.write_text(text + "\nscenery:\n  - {file: /nowhere.ply, material: concrete}\n")
+    with pytest.raises(UserError, match="no such file|cannot be read|is not there"):
         generate_dataset(scenario, tmp_path / "out", episodes=2, frames=5, workers=2)
     assert not (tmp_path / "out").exists() or not scan(tmp_path / "out").episodes
 
@@ -148,7 +148,7 @@ def test_killed_at_any_moment_only_whole_episodes_are_there_and_the_rest_is_made
     generate_dataset("street_canyon", reference, episodes=40, frames=60, seed=1)
     out = tmp_path / "killed"
     request = f"'street_canyon', {str(out)!r}, episodes=40, frames=60, seed=1"
-    call = f"from twin.simulator import generate_dataset; generate_dataset({request})"
+    call = f"from twin.generation import generate_dataset; generate_dataset({request})"
     killed = 0
     for delay in (0.02, 0.1, 0.15, 0.2, 0.25):
         before = len(list(out.glob("episode-*")))

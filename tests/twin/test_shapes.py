@@ -12,6 +12,7 @@ from jaxtyping import TypeCheckError, jaxtyped
 
 from twin import simulator
 from twin.propagation.paths import Paths
+from twin.propagation.tracer import Tracer
 from twin.radio import codebook, sweep
 from twin.radio.array import ula_response
 from twin.sensors.gps import GpsSensor
@@ -22,10 +23,11 @@ def checked(function):
 
 
 def test_an_episode_passes_only_what_is_annotated(monkeypatch):
-    for name in ("trace", "direction_sine", "beam_power", "measure_sweep", "best_beam"):
+    for name in ("through_antennas", "direction_sine", "beam_power", "measure_sweep", "best_beam"):
         monkeypatch.setattr(simulator, name, checked(getattr(simulator, name)))
     for name in ("uniform_angle", "uniform_sine", "with_phase_errors", "reversed_order"):
         monkeypatch.setattr(codebook, name, checked(getattr(codebook, name)))
+    monkeypatch.setattr(Tracer, "paths", checked(Tracer.paths))
     monkeypatch.setattr(GpsSensor, "measure", checked(GpsSensor.measure))
     for name in ("street_canyon", "deepsense32", "drive_by"):
         episode = simulator.Simulator(name, 0)

@@ -151,13 +151,13 @@ def test_files_that_a_scenario_names_are_looked_for_beside_it(tmp_path, monkeypa
     np.savez(folder / "beams.npz", weights=codebook.uniform_sine())
     text = Path(_folders() / "street_canyon" / "scenario.yaml").read_text()
     text = text.replace("kind: uniform_angle", "kind: measured, file: beams.npz")
-    text += "\nmeshes:\n  - {file: house.ply, across_m: 40, material: concrete}\n"
+    text += "\nscenery:\n  - {file: house.ply, across_m: 40, material: concrete}\n"
     (folder / "scenario.yaml").write_text(text)
     monkeypatch.chdir(tmp_path)
     simulator = Simulator("mine/scenario.yaml", 0, 0)
-    assert len(simulator.scene.triangle_m) == 12
+    assert len(simulator.scene.bodies[-1].face) == 12
     np.testing.assert_allclose(np.abs(simulator.codebook), np.abs(codebook.uniform_sine()), atol=1e-12)
-    assert simulator.run(3).manifest.scenario["meshes"][0]["file"] == "house.ply", "no path of this machine"
+    assert simulator.run(3).manifest.scenario["scenery"][0]["file"] == "house.ply", "no path of this machine"
 
 
 @pytest.mark.parametrize(("height_m", "inside"), [(9.0, True), (0.5, True), (12.0, False)])
@@ -166,11 +166,11 @@ def test_a_base_station_inside_a_mesh_is_refused(tmp_path, height_m, inside):
     shape.export(tmp_path / "tower.ply")
     raw = dict(load_scenario("street_canyon").raw)
     raw["site"] = {**raw["site"], "bs_height_m": height_m}
-    raw["meshes"] = [
+    raw["scenery"] = [
         {"file": str(tmp_path / "tower.ply"), "across_m": -raw["site"]["street_distance_m"], "material": "concrete"}
     ]
     if inside:
-        with pytest.raises(UserError, match="base station stands inside this mesh"):
+        with pytest.raises(UserError, match="base station stands inside this body"):
             Simulator(Template(raw, "x"), 0, 0)
     else:
         assert Simulator(Template(raw, "x"), 0, 0).paths(0, 1).line_of_sight is not None

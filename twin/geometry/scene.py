@@ -1,110 +1,142 @@
-"""The static world of a scenario in the local frame: boxes, triangles of meshes, and the ground."""
+"""The static world of a scenario in the local frame: the ground, buildings, and what other files hold."""
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 import trimesh
-from jaxtyping import Complex, Float
 
 from twin.errors import UserError
-from twin.scenario import Mesh, Scenario
+from twin.geometry.facets import Body, is_closed
+from twin.geometry.scene_files import SceneFile, SceneMaterial, load_builtin_scene, load_scene_file
+from twin.propagation.materials import RadioMaterial, itu_material
+from twin.scenario import Scenario
+from twin.sections import Material, Scenery
 
-__all__ = ["VACUUM_PERMITTIVITY", "Scene", "build_scene", "complex_permittivity"]
+__all__ = ["VEHICLE_MATERIAL", "Scene", "box_body", "build_scene"]
 
-VACUUM_PERMITTIVITY = 8.8541878128e-12
-"""epsilon_0 [F/m]."""
+GROUND_MARGIN_M = 200.0
+"""The ground reaches so far beyond everything that stands on it [m]."""
+VEHICLE_MATERIAL = RadioMaterial("vehicle", 1.0, 1e7)
+"""A vehicle's sheet metal: metal of ITU-R P.2040-3, table 3."""
+_FOOTPRINTS = (".geojson", ".json")
 
 
 @dataclass(frozen=True)
 class Scene:
-    """What stands still.
+    """What stands still: the ground first where there is one, then buildings, then scenery."""
 
-    Attributes:
-        box: centre x, y, z, length, width, height [m], heading [rad] of every building.
-        box_permittivity: complex relative permittivity of its material.
-        triangle_m: vertices of mesh triangles.
-        triangle_permittivity: of their materials.
-        ground_permittivity: of the ground, the plane z = 0.
-    """
-
-    box: Float[np.ndarray, "building 7"]
-    box_permittivity: Complex[np.ndarray, "building"]
-    triangle_m: Float[np.ndarray, "triangle 3 3"]
-    triangle_permittivity: Complex[np.ndarray, "triangle"]
-    ground_permittivity: complex
-
-
-def complex_permittivity(relative_permittivity: float, conductivity_s_per_m: float, carrier_hz: float) -> complex:
-    """eta = epsilon_r - j sigma / (2 pi f epsilon_0) (ITU-R P.2040-3, eq. 9)."""
-    return relative_permittivity - 1j * conductivity_s_per_m / (2 * math.pi * carrier_hz * VACUUM_PERMITTIVITY)
+    bodies: tuple[Body, ...]
 
 
 def build_scene(scenario: Scenario, folder: Path) -> Scene:
     """The scene of a scenario whose files are named relative to `folder`.
 
     Raises:
-        UserError: a mesh cannot be read.
+        UserError: a file cannot be read, a material does not hold at the carrier, or the base station stands in a body.
     """
-    eta = {
-        name: complex_permittivity(m.relative_permittivity, m.conductivity_s_per_m, scenario.radio.carrier_hz)
-        for name, m in scenario.materials.items()
-    }
-    buildings = [building for building in scenario.buildings if building.present]
-    box = np.zeros((len(buildings), 7))
-    for row, building in zip(box, buildings, strict=True):
-        row[:2] = scenario.local_m(building.along_m, building.across_m)
-        row[2:] = (
-            building.height_m / 2,
-            building.length_m,
-            building.depth_m,
-            building.height_m,
-            scenario.street_heading_rad,
-        )
-    triangles = [_triangles(scenario, mesh, folder / mesh.file) for mesh in scenario.meshes]
+    materials = {name: _material(name, material, scenario) for name, material in scenario.materials.items()}
+    bodies = [
+        _building(scenario, number, materials[building.material])
+        for number, building in enumerate(scenario.buildings)
+        if building.present
+    ]
+    for number, part in enumerate(scenario.scenery):
+        bodies += _scenery(scenario, folder, number, part, materials)
+    if scenario.ground is not None:
+        bodies.insert(0, _ground(scenario, bodies, materials[scenario.ground]))
     station_m = np.array([0.0, 0.0, scenario.site.bs_height_m])
-    for part, mesh in zip(triangles, scenario.meshes, strict=True):
-        if _encloses(part, station_m):
-            raise UserError("the base station stands inside this mesh", folder / mesh.file, "move one of them")
-    etas = [np.full(len(part), eta[mesh.material]) for part, mesh in zip(triangles, scenario.meshes, strict=True)]
-    return Scene(
-        box=box,
-        box_permittivity=np.array([eta[building.material] for building in buildings], complex),
-        triangle_m=np.concatenate([np.empty((0, 3, 3)), *triangles]),
-        triangle_permittivity=np.concatenate([np.empty(0, complex), *etas]),
-        ground_permittivity=eta[scenario.ground],
+    for body in bodies:
+        if is_closed(body) and body.holds(station_m):
+            raise UserError("the base station stands inside this body", body.name, "move one of them")
+    return Scene(tuple(bodies))
+
+
+def box_body(name: str, length_m: float, width_m: float, height_m: float, material: RadioMaterial) -> Body:
+    """A box that stands on the origin, its length along x."""
+    box = trimesh.creation.box((length_m, width_m, height_m))
+    vertex_m = np.asarray(box.vertices, np.float64) + [0.0, 0.0, height_m / 2]
+    return Body(name, vertex_m, np.asarray(box.faces, np.int32), material)
+
+
+def _material(name: str, given: Material, scenario: Scenario) -> RadioMaterial:
+    """The material at the scenario's carrier.
+
+    Raises:
+        UserError: ITU-R P.2040 does not describe it there.
+    """
+    extra = {"scattering_coefficient": given.scattering_coefficient, "roughness_m": given.roughness_m}
+    if given.thickness_m is not None:
+        extra["thickness_m"] = given.thickness_m
+    if given.relative_permittivity is not None and given.conductivity_s_per_m is not None:
+        return RadioMaterial(name, given.relative_permittivity, given.conductivity_s_per_m, **extra)
+    standard = itu_material(str(given.itu), scenario.radio.carrier_hz, **extra)
+    permittivity, conductivity = given.relative_permittivity, given.conductivity_s_per_m
+    return replace(
+        standard,
+        name=name,
+        relative_permittivity=standard.relative_permittivity if permittivity is None else permittivity,
+        conductivity_s_per_m=standard.conductivity_s_per_m if conductivity is None else conductivity,
     )
 
 
-def _triangles(scenario: Scenario, mesh: Mesh, file: Path) -> Float[np.ndarray, "triangle 3 3"]:
-    if not file.is_file():
-        raise UserError("no such mesh", file, "name a file that trimesh reads (.ply, .obj, .stl, .glb)")
-    try:
-        shape = trimesh.load_mesh(file)
-    except Exception as error:  # trimesh's readers raise anything on damaged files
-        raise UserError(f"cannot be read as a mesh ({type(error).__name__})", file, "give another file") from None
-    triangles = np.asarray(shape.triangles, np.float64) * mesh.scale
-    if triangles.size == 0 or not np.isfinite(triangles).all():
-        raise UserError("holds no triangles", file, "give a mesh with faces")
-    angle = scenario.street_heading_rad + math.radians(mesh.heading_deg)
-    turn = np.array([[math.cos(angle), -math.sin(angle), 0], [math.sin(angle), math.cos(angle), 0], [0, 0, 1]])
-    moved: np.ndarray = triangles @ turn.T
-    moved[..., :2] += scenario.local_m(mesh.along_m, mesh.across_m)
-    return moved
+def _building(scenario: Scenario, number: int, material: RadioMaterial) -> Body:
+    building = scenario.buildings[number]
+    box = box_body(f"buildings.{number}", building.length_m, building.depth_m, building.height_m, material)
+    return _placed(scenario, box, building.along_m, building.across_m, 0.0)
 
 
-def _encloses(triangle_m: Float[np.ndarray, "triangle 3 3"], point_m: Float[np.ndarray, "3"]) -> bool:
-    """Whether a closed mesh holds a point: a ray from it leaves through an odd number of triangles."""
-    ray = np.array([0.36, 0.48, 0.8])
-    a, b, c = triangle_m[:, 0], triangle_m[:, 1], triangle_m[:, 2]
-    normal = np.cross(ray, c - a)
-    determinant = ((b - a) * normal).sum(1)
-    crossing = np.abs(determinant) > 1e-12
-    scale = 1 / np.where(crossing, determinant, 1.0)
-    offset = point_m - a
-    u = scale * (offset * normal).sum(1)
-    across = np.cross(offset, b - a)
-    v = scale * (across @ ray)
-    distance = scale * (across * (c - a)).sum(1)
-    return bool((crossing & (u >= 0) & (v >= 0) & (u + v <= 1) & (distance > 0)).sum() % 2)
+def _placed(scenario: Scenario, body: Body, along_m: float, across_m: float, heading_deg: float) -> Body:
+    """A body given in street coordinates, in the local frame."""
+    angle = scenario.street_heading_rad + math.radians(heading_deg)
+    c, s = math.cos(angle), math.sin(angle)
+    vertex_m = body.vertex_m @ np.array([[c, s, 0.0], [-s, c, 0.0], [0.0, 0.0, 1.0]])
+    vertex_m[:, :2] += scenario.local_m(along_m, across_m)
+    return replace(body, vertex_m=vertex_m)
+
+
+def _ground(scenario: Scenario, bodies: list[Body], material: RadioMaterial) -> Body:
+    """A square of the plane z = 0 under everything."""
+    reach = 0.5 * scenario.street.length_m + scenario.site.street_distance_m
+    reach = max([reach, *(float(np.abs(body.vertex_m[:, :2]).max()) for body in bodies)]) + GROUND_MARGIN_M
+    corners = reach * np.array([[-1.0, -1.0, 0.0], [1.0, -1.0, 0.0], [1.0, 1.0, 0.0], [-1.0, 1.0, 0.0]])
+    return Body("ground", corners, np.array([[0, 1, 2], [0, 2, 3]], np.int32), material)
+
+
+def _scenery(
+    scenario: Scenario, folder: Path, number: int, part: Scenery, materials: dict[str, RadioMaterial]
+) -> list[Body]:
+    where = f"scenery.{number}"
+    origin_deg = (scenario.site.latitude_deg, scenario.site.longitude_deg)
+    if part.builtin is not None:
+        loaded = load_builtin_scene(part.builtin)
+    else:
+        loaded = load_scene_file(folder / str(part.file), part.material, origin_deg, part.storey_height_m)
+    made = {name: _material_of_file(scenario, where, name, loaded, materials) for name in loaded.materials}
+    bodies = [Body(f"{where}.{o.name}", o.vertex_m * part.scale, o.face, made[o.material]) for o in loaded.objects]
+    if part.file is not None and part.file.lower().endswith(_FOOTPRINTS):
+        return bodies
+    return [_placed(scenario, body, part.along_m, part.across_m, part.heading_deg) for body in bodies]
+
+
+def _material_of_file(
+    scenario: Scenario, where: str, name: str, loaded: SceneFile, materials: dict[str, RadioMaterial]
+) -> RadioMaterial:
+    """The scenario's material of that name, or what the file says.
+
+    Raises:
+        UserError: neither describes it at the carrier.
+    """
+    if name in materials:
+        return materials[name]
+    said: SceneMaterial = loaded.materials[name]
+    if said.itu is not None:
+        if said.itu in materials:
+            return materials[said.itu]
+        slab = {} if said.thickness_m is None else {"thickness_m": said.thickness_m}
+        return replace(itu_material(said.itu, scenario.radio.carrier_hz, **slab), name=name)
+    if said.relative_permittivity is None:
+        raise UserError(f"material {name!r} is not described", where, "describe it in materials")
+    thickness_m = math.inf if said.thickness_m is None else said.thickness_m
+    return RadioMaterial(name, said.relative_permittivity, said.conductivity_s_per_m or 0.0, thickness_m)

@@ -94,6 +94,7 @@ ARRAYS: dict[str, tuple[tuple[str, ...], str, str]] = {
     "truth/path_aoa_rad": (("frame", "path", "azimuth_zenith"), "f4", "rad"),
     "truth/path_doppler_hz": (("frame", "path"), "f4", "Hz"),
     "truth/path_kind": (("frame", "path"), "i1", "1"),
+    "truth/path_blockage_db": (("frame", "path"), "f4", "dB"),
     "truth/path_vertices_m": (("frame", "path", "bounce", "xyz"), "f4", "m"),
     "truth/actor_id": (("frame", "actor"), "i4", "1"),
     "truth/actor_class": (("frame", "actor"), "i1", "1"),
@@ -101,8 +102,9 @@ ARRAYS: dict[str, tuple[tuple[str, ...], str, str]] = {
 }
 """Every array that a recording may hold: its dimensions, type and unit.
 
-`path_kind` is -1 for no path, 0 for line of sight, 1 for a reflection; `actor_id` is -1 for no actor, and the first
-actor of a frame is the UE."""
+`path_kind` is -1 for no path, 0 for the direct one, 1 for reflections, 2 for a diffraction, 3 for diffuse scattering;
+`path_blockage_db` is the loss to vehicles, which is in the gain, by the model that the scenario names; `actor_id` is
+-1 for no actor, and the first actor of a frame is the UE."""
 
 
 SIZES = {"beam": 64, "lat_lon": 2, "xyz": 3, "re_im": 2, "azimuth_zenith": 2, "x_y_z_length_width_height_heading": 7}

@@ -7,8 +7,9 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from twin.errors import UserError
-from twin.scenario import VEHICLE_CLASSES, Scenario
+from twin.scenario import Scenario
 from twin.traffic.idm import follow_lanes
+from twin.traffic.vehicles import VEHICLE_CLASSES
 
 __all__ = ["CLASSES", "TrafficTrace", "simulate_traffic"]
 

@@ -3,9 +3,10 @@
 import numpy as np
 import pytest
 
-from twin.scenario import VEHICLE_CLASSES, Template, load_scenario
+from twin.scenario import Template, load_scenario
 from twin.traffic.idm import follow_lanes
 from twin.traffic.simulate import CLASSES, simulate_traffic
+from twin.traffic.vehicles import VEHICLE_CLASSES
 
 IDM = (1.5, 2.0, 1.5, 2.0)
 

@@ -1,0 +1,45 @@
+"""Whether a receiver is shut off from the base station by the surface of a solid."""
+
+import numpy as np
+from numba import njit
+
+from twin.geometry.bvh import crossings
+from twin.propagation.movers import in_own_frame
+
+__all__ = ["is_enclosed"]
+
+_RAY = (0.3678794412, 0.4812118251, 0.7956785370)
+"""Direction in which surfaces are counted: along no axis, and through no seam between triangles of round coordinates."""
+
+
+@njit(cache=True, error_model="numpy")
+def is_enclosed(world, frame, x, y, z):  # type: ignore[no-untyped-def]
+    """Whether a point is inside a solid that the base station is not in, or outside one that it is in.
+
+    A ray from inside a closed surface leaves it an odd number of times. Meshes with holes have no inside.
+    """
+    inside = np.zeros(world.still_bodies, np.bool_)
+    crossings(
+        world.nodes, world.triangles, 0, world.still_nodes, x, y, z, _RAY[0], _RAY[1], _RAY[2], world.owner, inside
+    )
+    for b in range(world.still_bodies):
+        body = world.bodies[b]
+        if body.closed and inside[b] != (body.holds_bs != 0):
+            return True
+    alone = np.zeros(1, np.bool_)
+    for a in range(frame.movers.shape[0]):
+        mover = frame.movers[a]
+        if mover.shape < 0 or a == frame.own or not world.bodies[mover.shape].closed:
+            continue
+        if (x - mover.cx) ** 2 + (y - mover.cy) ** 2 + (z - mover.cz) ** 2 > mover.radius**2:
+            continue
+        alone[0] = False
+        body = world.bodies[mover.shape]
+        px, py, pz = in_own_frame(mover, x, y, z)
+        crossings(
+            world.nodes, world.triangles, body.root, body.end, px, py, pz, _RAY[0], _RAY[1], _RAY[2],
+            np.zeros(0, np.int64), alone,
+        )  # fmt: skip
+        if alone[0]:
+            return True
+    return False
