@@ -4,6 +4,7 @@ What only one command needs, and takes long to import, is imported there.
 """
 
 import re
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -167,16 +168,22 @@ def regress(
 
 
 @commands.command()
-def bench(as_json: AsJson = False) -> None:
-    """Measure the rates of the beam sweep and of generation on this machine."""
+def bench(
+    parts: Annotated[
+        list[str] | None,
+        typer.Argument(help="sweep, trace, generate, pipeline, moving, static, munich, memory or start [all]."),
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Measure how fast the twin is on this machine, beside Sionna RT where that is installed."""
     from twin.bench import bench as measure
 
-    rates = measure()
+    rates = measure(parts or (), note=lambda line: print(line, file=sys.stderr))
     if as_json:
         print_json(rates)
         return
     for name, rate in rates.items():
-        print(f"{name}: {rate:,.0f}")
+        print(f"{name}: " + ("not measured" if rate is None else f"{rate:,.5g}"))
 
 
 def main() -> None:

@@ -24,6 +24,8 @@ EPISODES = 12
 QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)
 BEAM_GROUP = 4
 """Beams counted together in the distribution of best beams."""
+RELEVANT_POWER_SHARE = 1e-3
+"""Paths weaker than this share of the strongest one are not counted [1]."""
 SECTOR_DEG = 10
 SECTORS = 9
 """Sectors of azimuth around broadside over which the mean best beam is taken."""
@@ -50,7 +52,10 @@ def summarise(recordings: Sequence[Recording]) -> dict[str, list[float | None]]:
         return np.concatenate([recording.arrays[name] for recording in recordings])
 
     best, power_dbm = joined("truth/best_beam"), 10.0 * np.log10(joined("rf").astype(np.float64)) + 30.0
-    paths = (joined("truth/path_kind") >= 0).sum(axis=1)
+    path_power = (joined("truth/path_gain").astype(np.float64) ** 2).sum(axis=-1)
+    paths = ((path_power > 0.0) & (path_power >= RELEVANT_POWER_SHARE * path_power.max(axis=1, keepdims=True))).sum(
+        axis=1
+    )
     speed = np.linalg.norm(joined("truth/velocity_mps"), axis=1)
     dwell = np.concatenate([_run_lengths(recording.arrays["truth/best_beam"]) for recording in recordings])
     return {

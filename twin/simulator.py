@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from twin.errors import UserError
-from twin.geometry.scene import VEHICLE_MATERIAL, box_body, build_scene
+from twin.geometry.scene import build_scene, vehicle_shapes
 from twin.propagation.movers import Movers
 from twin.propagation.paths import SPEED_OF_LIGHT_MPS, Paths
 from twin.propagation.tracer import Tracer
@@ -24,7 +24,7 @@ from twin.recording import BaseStation, CodebookWeights, Recording, RecordingMan
 from twin.scenario import Template, load_scenario
 from twin.sections import Antenna
 from twin.sensors.gps import GpsSensor
-from twin.traffic.simulate import CLASSES, TrafficTrace, simulate_traffic
+from twin.traffic.simulate import TrafficTrace, simulate_traffic
 from twin.traffic.vehicles import VEHICLE_CLASSES
 
 if TYPE_CHECKING:
@@ -171,7 +171,7 @@ class Simulator:
             UserError: Sionna RT is asked for and cannot run.
         """
         how = self.scenario.propagation
-        shapes = [box_body(name, *VEHICLE_CLASSES[name], VEHICLE_MATERIAL) for name in CLASSES]
+        shapes = vehicle_shapes()
         carrier_hz = self.scenario.radio.carrier_hz
         if self.backend == "sionna":
             from twin.propagation.sionna import SionnaTracer

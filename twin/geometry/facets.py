@@ -3,6 +3,7 @@
 import math
 from collections import defaultdict
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 from jaxtyping import Float, Int
@@ -22,7 +23,7 @@ SHARPEST_STRAIGHT_RAD = 1e-3
 """Edges that bend less than this are no wedges [rad]."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Body:
     """A triangle mesh by itself: a building, the ground, or the shape of a vehicle in its own frame.
 
@@ -59,6 +60,21 @@ class Body:
         """Signed volume within: positive where the triangles of a closed mesh turn outwards."""
         a, b, c = np.moveaxis(self.triangle_m - self.vertex_m.mean(axis=0), 1, 0)
         return float((a * np.cross(b, c)).sum() / 6.0)
+
+    @cached_property
+    def facets(self) -> "Facets":
+        """Its planar pieces, see `facets_of`."""
+        return facets_of(self)
+
+    @cached_property
+    def wedges(self) -> "Wedges":
+        """Its edges, see `wedges_of`."""
+        return wedges_of(self, self.facets)
+
+    @cached_property
+    def closed(self) -> bool:
+        """Whether it is the surface of a solid, see `is_closed`."""
+        return is_closed(self)
 
     def holds(self, point_m: Float[np.ndarray, "3"]) -> bool:
         """Whether the (closed) surface winds around a point (van Oosterom and Strackee, 1983)."""
@@ -136,9 +152,9 @@ def _edges(face: Int[np.ndarray, "triangle 3"], kept: np.ndarray) -> dict[tuple[
 def is_closed(body: Body) -> bool:
     """Whether the mesh is the surface of a solid: every edge is walked once each way."""
     face = _welded(body)
-    directed = np.concatenate([face[:, [0, 1]], face[:, [1, 2]], face[:, [2, 0]]])
-    directed = directed[directed[:, 0] != directed[:, 1]]
     width = int(face.max()) + 1
+    face = face[(face != np.roll(face, 1, axis=1)).all(axis=1)]
+    directed = np.concatenate([face[:, [0, 1]], face[:, [1, 2]], face[:, [2, 0]]])
     there, back = directed @ [width, 1], directed @ [1, width]
     return len(np.unique(there)) == len(there) and bool(np.isin(there, back).all())
 

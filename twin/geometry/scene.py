@@ -2,19 +2,21 @@
 
 import math
 from dataclasses import dataclass, replace
+from functools import cache
 from pathlib import Path
 
 import numpy as np
 import trimesh
 
 from twin.errors import UserError
-from twin.geometry.facets import Body, is_closed
+from twin.geometry.facets import Body
 from twin.geometry.scene_files import SceneFile, SceneMaterial, load_builtin_scene, load_scene_file
 from twin.propagation.materials import RadioMaterial, itu_material
 from twin.scenario import Scenario
 from twin.sections import Material, Scenery
+from twin.traffic.vehicles import VEHICLE_CLASSES
 
-__all__ = ["VEHICLE_MATERIAL", "Scene", "box_body", "build_scene"]
+__all__ = ["VEHICLE_MATERIAL", "Scene", "box_body", "build_scene", "vehicle_shapes"]
 
 GROUND_MARGIN_M = 200.0
 """The ground reaches so far beyond everything that stands on it [m]."""
@@ -48,7 +50,7 @@ def build_scene(scenario: Scenario, folder: Path) -> Scene:
         bodies.insert(0, _ground(scenario, bodies, materials[scenario.ground]))
     station_m = np.array([0.0, 0.0, scenario.site.bs_height_m])
     for body in bodies:
-        if is_closed(body) and body.holds(station_m):
+        if body.closed and body.holds(station_m):
             raise UserError("the base station stands inside this body", body.name, "move one of them")
     return Scene(tuple(bodies))
 
@@ -58,6 +60,12 @@ def box_body(name: str, length_m: float, width_m: float, height_m: float, materi
     box = trimesh.creation.box((length_m, width_m, height_m))
     vertex_m = np.asarray(box.vertices, np.float64) + [0.0, 0.0, height_m / 2]
     return Body(name, vertex_m, np.asarray(box.faces, np.int32), material)
+
+
+@cache
+def vehicle_shapes() -> tuple[Body, ...]:
+    """What vehicles look like to waves: a box for each of `twin.traffic.simulate.CLASSES`, in that order."""
+    return tuple(box_body(name, *size, VEHICLE_MATERIAL) for name, size in VEHICLE_CLASSES.items())
 
 
 def _material(name: str, given: Material, scenario: Scenario) -> RadioMaterial:

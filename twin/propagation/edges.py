@@ -6,7 +6,7 @@ import numpy as np
 from numba import njit
 
 from twin.geometry.bvh import hides
-from twin.geometry.facets import Body, wedges_of
+from twin.geometry.facets import Body
 from twin.propagation.bounces import unit
 from twin.propagation.diffraction import edge_point, wedge_transfer
 from twin.propagation.fields import project, propagation_phase, start
@@ -35,7 +35,7 @@ def wedge_records(bodies: tuple[Body, ...], surfaces: Surfaces, bs_position_m: n
     """The wedges of static bodies that stand free and whose outside the base station is on."""
     parts = []
     for number, body in enumerate(bodies):
-        wedges = wedges_of(body, surfaces.parts[number])
+        wedges = body.wedges
         record = np.zeros(len(wedges.length_m), WEDGE)
         for axis, name in enumerate("xyz"):
             record[f"o{name}"], record[f"e{name}"] = wedges.origin_m[:, axis], wedges.direction[:, axis]
@@ -114,7 +114,7 @@ def add_diffracted(rows, link, world, frame, wedge, ue, velocity, field, transfe
     row_x, row_y, row_z = wedge_transfer(
         edge, (wedge.n0x, wedge.n0y, wedge.n0z), (wedge.nnx, wedge.nny, wedge.nnz), (kx, ky, kz), (qx, qy, qz),
         before, after, eta, substance.thickness, eta, substance.thickness, world.wavelength, substance.share,
-        substance.share,
+        substance.share, world.wedge_rule,
     )  # fmt: skip
     start(field, kx, ky, kz)
     for b in range(2):

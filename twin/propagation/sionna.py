@@ -1,13 +1,15 @@
 """Sionna RT as the second backend: the same bodies, the same receivers, the same `Paths`.
 
 Solved on whatever Dr.Jit finds: CUDA, or LLVM on the CPU. Geometry is float32 there. Movers are moved by one batched
-update a frame. Receivers are solved in small groups: in large ones, candidates collide in the solver's hash table and
-paths are lost."""
+update a frame. Receivers are solved in small groups, with a large hash table: chains of facets that collide in it are
+lost, and the more of them the more receivers share it. Sionna says that the direct path is hidden; whether a vehicle
+or a solid around the receiver does it (`blocked`, `enclosed`) is asked of the numba tracer."""
 
 import importlib.util
 import os
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
@@ -16,9 +18,10 @@ from typing import Any
 import numpy as np
 
 from twin.errors import UserError
-from twin.geometry.facets import Body, facets_of
+from twin.geometry.facets import Body
 from twin.propagation.movers import Movers
 from twin.propagation.paths import SPEED_OF_LIGHT_MPS, Interaction, Paths
+from twin.propagation.tracer import Tracer
 
 __all__ = ["DEFAULT_SAMPLES", "RECEIVERS_A_SOLVE", "SionnaTracer", "find_llvm", "load_sionna"]
 
@@ -26,6 +29,9 @@ RECEIVERS_A_SOLVE = 16
 """Receivers solved together."""
 DEFAULT_SAMPLES = 1_000_000
 """Rays launched a solve."""
+HASH_SLOTS = 64_000_000
+"""Slots of the table in which the solver marks the chains that each receiver has had, 8 bytes each. A chain whose slot
+is taken is lost; Sionna's own million loses one path in a hundred of a city."""
 OLDEST_LLVM = 16
 _LLVM_FOLDERS = ("/usr/lib", "/usr/lib64", "/usr/local/lib", "/opt/homebrew/opt/llvm/lib")
 _ABSENT_M = (0.0, 0.0, -1e5)
@@ -56,16 +62,34 @@ def load_sionna() -> ModuleType:
         library = find_llvm()
         if library is not None:
             os.environ["DRJIT_LIBLLVM_PATH"] = str(library)
-    import drjit
-    import sionna.rt
+    with _standard_error_closed():
+        import drjit
 
-    if not (drjit.has_backend(drjit.JitBackend.LLVM) or drjit.has_backend(drjit.JitBackend.CUDA)):
+        usable = drjit.has_backend(drjit.JitBackend.LLVM) or drjit.has_backend(drjit.JitBackend.CUDA)
+    if not usable:
         raise UserError(
             f"Sionna RT needs a GPU or an LLVM library of version {OLDEST_LLVM} or newer",
             "backend sionna",
-            "install one (Debian: apt-get install libllvm19)",
+            "install one (Debian: apt-get install libllvm19), or name it in DRJIT_LIBLLVM_PATH",
         )
+    import sionna.rt
+    from sionna.rt.path_solvers.sb_candidate_generator import SBCandidateGenerator
+
+    SBCandidateGenerator.MIN_SPEC_COUNT_SIZE = HASH_SLOTS
     return sionna.rt
+
+
+@contextmanager
+def _standard_error_closed() -> Iterator[None]:
+    """Dr.Jit's library complains of a missing LLVM on the file descriptor itself; the caller says it in one line."""
+    kept, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
+    try:
+        os.dup2(nowhere, 2)
+        yield
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)
+        os.close(nowhere)
 
 
 class SionnaTracer:
@@ -73,8 +97,8 @@ class SionnaTracer:
 
     Args:
         samples: rays launched a solve.
-        diffraction: whether single edges diffract.
-        refraction: whether rays go through walls.
+        diffraction: whether single edges diffract, those of movers too, also in paths that are reflected besides.
+        receivers_a_solve: receivers solved together.
 
     Raises:
         UserError: Sionna RT or LLVM is missing.
@@ -101,7 +125,7 @@ class SionnaTracer:
         self.order, self.max_paths, self.samples, self.diffraction = order, max_paths, samples, diffraction
         self.wavelength_m = SPEED_OF_LIGHT_MPS / carrier_hz
         self.receivers_a_solve = receivers_a_solve
-        self._facet_of = [facets_of(body).of_triangle for body in (*bodies, *shapes)]
+        self._solids = (*bodies, *shapes)
         self.scene = self.rt.load_scene()
         self.scene.frequency = carrier_hz
         self.scene.bandwidth = 1e6
@@ -111,6 +135,9 @@ class SionnaTracer:
         self._materials: dict[Any, Any] = {}
         self._body_of_object: dict[int, tuple[int, int]] = {}
         self._slots: dict[tuple[int, int], tuple[Any, str]] = {}
+        self._velocity: dict[tuple[int, int], list[float]] = {}
+        self._pose = np.zeros((0, 4))
+        self._direct = Tracer(bodies, bs_position_m, carrier_hz, shapes, order=0, max_paths=1)
         objects = [self._object(f"body-{n}", body) for n, body in enumerate(bodies)]
         self.scene.edit(add=objects)
         for number, thing in enumerate(objects):
@@ -158,6 +185,7 @@ class SionnaTracer:
             shape = movers.shape.copy()
             shape[:, ue_mover] = -1
             movers = replace(movers, shape=shape)
+        direct = self._direct.paths(ue, None, movers)
         found: list[dict[str, np.ndarray]] = []
         for t in range(len(ue)):
             self.move(movers, t)
@@ -165,11 +193,12 @@ class SionnaTracer:
                 part = slice(first, first + self.receivers_a_solve)
                 self.place_receivers(ue[t, part], velocity[t, part])
                 found.extend(self._read(self.solve()))
-        return self._as_paths(found, ue.shape[:1] if single else ue.shape[:2])
+        return self._as_paths(found, direct, ue.shape[:1] if single else ue.shape[:2])
 
     def move(self, movers: Movers, frame: int) -> None:
         """Put the movers where they are in a frame, all in one update."""
         self._add_missing(movers)
+        self._pose = movers.pose[frame]
         if not self._slots:
             return
         parameters = self.scene.mi_scene_params
@@ -179,8 +208,9 @@ class SionnaTracer:
                 x, y, z, heading = movers.pose[frame, slot]
                 c, s = np.cos(heading), np.sin(heading)
                 place = body.vertex_m @ np.array([[c, s, 0], [-s, c, 0], [0, 0, 1]]) + [x, y, z]
-                if movers.velocity_mps[frame, slot].any():
-                    thing.velocity = movers.velocity_mps[frame, slot].tolist()
+                velocity = movers.velocity_mps[frame, slot].tolist()
+                if velocity != self._velocity.get((slot, shape), [0.0, 0.0, 0.0]):
+                    thing.velocity = self._velocity[slot, shape] = velocity
             else:
                 place = np.broadcast_to(_ABSENT_M, body.vertex_m.shape)
             parameters[key] = np.ascontiguousarray(place, np.float32).ravel()
@@ -247,10 +277,33 @@ class SionnaTracer:
             rows = np.flatnonzero(valid[receiver])
             strength = (np.abs(arrays["transfer"][receiver, rows]) ** 2).sum((-2, -1))
             rows = rows[np.argsort(-strength, kind="stable")][: self.max_paths]
-            found.append({name: array[receiver, rows] for name, array in arrays.items()})
+            found.append(self._named({name: array[receiver, rows] for name, array in arrays.items()}))
         return found
 
-    def _as_paths(self, found: list[dict[str, np.ndarray]], links: tuple[int, ...]) -> Paths:
+    def _named(self, rows: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+        """The paths of a receiver with body and facet of each bounce."""
+        body, facet = np.full(rows["object"].shape, -1), np.full(rows["object"].shape, -1)
+        for path, k in zip(*np.nonzero(rows["interaction"]), strict=True):
+            number, solid = self._body_of_object[int(rows["object"][path, k])]
+            body[path, k] = number
+            if rows["interaction"][path, k] == self.rt.InteractionType.DIFFRACTION:
+                facet[path, k] = self._wedge_at(number, solid, rows["vertex"][path, k].astype(np.float64))
+            else:
+                facet[path, k] = self._solids[solid].facets.of_triangle[rows["primitive"][path, k]]
+        return {**rows, "body": body, "facet": facet}
+
+    def _wedge_at(self, number: int, solid: int, point_m: np.ndarray) -> int:
+        """The wedge of a body whose edge passes nearest to a point; Sionna names a triangle and no edge."""
+        if number >= len(self.bodies):
+            x, y, z, heading = self._pose[number - len(self.bodies)]
+            c, s = np.cos(heading), np.sin(heading)
+            point_m = np.array([[c, s, 0], [-s, c, 0], [0, 0, 1]]) @ (point_m - [x, y, z])
+        wedges = self._solids[solid].wedges
+        along = ((point_m - wedges.origin_m) * wedges.direction).sum(axis=1).clip(0.0, wedges.length_m)
+        nearest = wedges.origin_m + along[:, None] * wedges.direction
+        return int(np.linalg.norm(nearest - point_m, axis=1).argmin())
+
+    def _as_paths(self, found: list[dict[str, np.ndarray]], direct: Paths, links: tuple[int, ...]) -> Paths:
         count, bounces = len(found), max(self.order, 1)
         shape = (count, self.max_paths)
         kind = np.full((*shape, bounces), Interaction.NO_PATH, np.int8)
@@ -277,11 +330,9 @@ class SionnaTracer:
                 for k, what in enumerate(rows["interaction"][path]):
                     kind[link, path, k] = code[int(what)]
                     if what:
-                        number_of, shape_of = self._body_of_object[int(rows["object"][path, k])]
-                        body[link, path, k] = number_of
-                        facet[link, path, k] = self._facet_of[shape_of][int(rows["primitive"][path, k])]
+                        body[link, path, k], facet[link, path, k] = rows["body"][path, k], rows["facet"][path, k]
                         vertices[link, path, k] = rows["vertex"][path, k]
-        direct = valid & (kind.max(axis=-1) == Interaction.NONE)
+        clear = valid & (kind.max(axis=-1) == Interaction.NONE)
 
         def shaped(array: np.ndarray) -> np.ndarray:
             return array.reshape(*links, *array.shape[1:])
@@ -299,7 +350,7 @@ class SionnaTracer:
             vertices_m=shaped(vertices),
             blockage_db=shaped(np.zeros(shape)),
             valid=shaped(valid),
-            line_of_sight=shaped(direct.any(axis=-1)),
-            blocked=shaped(np.zeros(count, bool)),
-            enclosed=shaped(np.zeros(count, bool)),
+            line_of_sight=shaped(clear.any(axis=-1)),
+            blocked=shaped(direct.blocked.reshape(-1)),
+            enclosed=shaped(direct.enclosed.reshape(-1)),
         )

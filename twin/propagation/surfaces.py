@@ -11,7 +11,7 @@ import numpy as np
 from numba import njit
 
 from twin.geometry.bvh import build_bvh, joined
-from twin.geometry.facets import Body, Facets, facets_of, is_closed
+from twin.geometry.facets import Body, Facets
 
 __all__ = ["BODY", "FACET", "PIECE", "Surfaces", "height_over", "in_facet", "reaches_across", "surfaces_of"]
 
@@ -58,11 +58,11 @@ class Surfaces:
 def surfaces_of(bodies: Sequence[Body], shapes: Sequence[Body], bs_position_m: np.ndarray) -> Surfaces:
     """The records of static bodies and of shapes, as the base station sees them."""
     everything = (*bodies, *shapes)
-    closed = [is_closed(body) for body in everything]
+    closed = [body.closed for body in everything]
     within = [shut and body.holds(bs_position_m) for body, shut in zip(bodies, closed, strict=False)]
     within += [False] * len(shapes)
     sides = [_lit_side(body, shut, inside) for body, shut, inside in zip(everything, closed, within, strict=True)]
-    parts = tuple(facets_of(body) for body in everything)
+    parts = tuple(body.facets for body in everything)
     triangle_m = [body.triangle_m[part.triangle] for body, part in zip(everything, parts, strict=True)]
     still_m = np.concatenate([np.empty((0, 3, 3)), *triangle_m[: len(bodies)]])
     forest, roots = joined([build_bvh(still_m), *(build_bvh(part) for part in triangle_m[len(bodies) :])])

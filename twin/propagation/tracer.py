@@ -17,6 +17,7 @@ from numba import njit
 from twin.errors import UserError
 from twin.geometry.facets import Body
 from twin.propagation.bounces import add_direct, add_reflected, bounce_points
+from twin.propagation.diffraction import HOLM, SIONNA
 from twin.propagation.edges import WEDGE, add_diffracted, wedge_records
 from twin.propagation.enclosure import is_enclosed
 from twin.propagation.images import LAUNCHED_RAYS, MOST_EXHAUSTIVE_FACETS, grow_tree, launch_tree, moving_chains
@@ -33,6 +34,7 @@ __all__ = ["DEFAULT_ORDER", "Tracer"]
 DEFAULT_ORDER = 2
 """Specular bounces at most."""
 LARGEST_ORDER = 3
+WEDGE_RULES = {"holm": HOLM, "sionna": SIONNA}
 PARTS_A_THREAD = 8
 """Pieces into which the jobs are cut for each thread, so that threads end together."""
 RECEIVERS_A_JOB = 64
@@ -95,6 +97,7 @@ class Tracer:
         specular_loss: whether scattering takes sqrt(1 - S^2) off reflections.
         diffuse: whether what it takes comes back as first-order diffuse paths.
         rays: launched from the base station when there are too many facets to try every chain.
+        wedge_rule: heuristic for wedges that are no conductors, "holm", or "sionna" for comparisons with that program.
 
     Raises:
         UserError: an order or a blockage model that there is not, a carrier or a position that is no number.
@@ -114,6 +117,7 @@ class Tracer:
         specular_loss: bool = False,
         diffuse: bool = False,
         rays: int = LAUNCHED_RAYS,
+        wedge_rule: str = "holm",
     ) -> None:
         if not 0 <= order <= LARGEST_ORDER:
             raise UserError(f"{order} bounces cannot be traced", "order", f"give 0 to {LARGEST_ORDER}")
@@ -123,6 +127,8 @@ class Tracer:
             raise UserError(
                 f"there is no blockage model {blockage!r}", "blockage", f"choose from {', '.join(BLOCKAGE)}"
             )
+        if wedge_rule not in WEDGE_RULES:
+            raise UserError(f"there is no rule {wedge_rule!r}", "wedge_rule", f"choose from {', '.join(WEDGE_RULES)}")
         self.bs_m = _finite("the base station", bs_position_m)
         if not (math.isfinite(carrier_hz) and carrier_hz > 0.0):
             raise UserError(f"{carrier_hz} Hz is no carrier", "carrier", "give a positive frequency")
@@ -153,6 +159,7 @@ class Tracer:
             wavelength=self.wavelength_m,
             order=order,
             blockage=BLOCKAGE[blockage],
+            wedge_rule=WEDGE_RULES[wedge_rule],
         )
 
     def paths(

@@ -6,7 +6,7 @@ import numpy as np
 from numba import njit
 
 from twin.geometry.bvh import hides
-from twin.propagation.blockage import box_obstruction, knife_edge_db
+from twin.propagation.blockage import blockage_model_b_db, box_blockage_db
 from twin.propagation.movers import mover_hides, near_mover
 
 __all__ = ["BLOCKAGE", "SUBSTANCE", "Frame", "World", "leg_loss_db"]
@@ -44,6 +44,7 @@ class World(NamedTuple):
     wavelength: float
     order: int
     blockage: int
+    wedge_rule: int
 
 
 class Frame(NamedTuple):
@@ -84,4 +85,6 @@ def blockage_db(world, mover, ax, ay, az, bx, by, bz):  # type: ignore[no-untype
     """Loss past a mover, which counts as the box around its shape [dB]."""
     body = world.bodies[mover.shape]
     box = (mover.cx, mover.cy, mover.cz, body.length, body.width, body.height)
-    return knife_edge_db(box_obstruction(box, mover.cosine, mover.sine, ax, ay, az, bx, by, bz, world.wavelength))
+    if world.blockage == 1:
+        return box_blockage_db(box, mover.cosine, mover.sine, ax, ay, az, bx, by, bz, world.wavelength)
+    return blockage_model_b_db(box, mover.cosine, mover.sine, ax, ay, az, bx, by, bz, world.wavelength)

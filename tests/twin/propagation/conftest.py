@@ -118,7 +118,7 @@ def mirrored(point, normal, on_plane):
 
 
 def over_mirrors(bs, ue, planes):
-    """Points of the path bs - planes - ue, each plane a unit normal and a point, from the images of the base station."""
+    """Points of the path bs - planes - ue from the images of the base station; a plane is a unit normal and a point."""
     images = [bs]
     for normal, on_plane in planes:
         images.append(mirrored(images[-1], normal, on_plane))

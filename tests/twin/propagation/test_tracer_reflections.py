@@ -1,4 +1,4 @@
-"""Specular paths against mirrors and vectors: images, fields of both polarisations, reciprocity, and what materials do."""
+"""Specular paths against mirrors and vectors: images, both polarisations, reciprocity, and what materials do."""
 
 from dataclasses import replace
 from itertools import product
@@ -144,7 +144,10 @@ def test_a_trihedral_corner_has_seven_images_and_sends_back_what_comes(world, ph
 def test_the_images_of_a_corner_of_60_degrees_lie_on_a_circle(world):
     """A kaleidoscope: pi / 3 makes five images, of orders 1, 1, 2, 2 and 3."""
     other = np.array([np.cos(np.pi / 3), np.sin(np.pi / 3), 0.0])
-    walls = [world.plate(0 * X, 90 * X, 90 * X + 30 * Z, 30 * Z), world.plate(0 * X, 90 * other, 90 * other + 30 * Z, 30 * Z)]
+    walls = [
+        world.plate(0 * X, 90 * X, 90 * X + 30 * Z, 30 * Z),
+        world.plate(0 * X, 90 * other, 90 * other + 30 * Z, 30 * Z),
+    ]
     angle, at = np.radians([25.0, 40.0]), 20.0
     bs, ue = (np.array([at * np.cos(a), at * np.sin(a), 5.0]) for a in angle)
     paths = traced(walls, ue, bs=bs, order=3)
@@ -259,7 +262,7 @@ def test_scattering_takes_its_share_of_every_bounce_when_it_is_asked_to(world):
 
 
 def test_what_a_wall_takes_in_does_not_come_back(world, physics):
-    """No reflection is stronger than the wave that falls on it, whatever the polarisation, the angle and the material."""
+    """No reflection is stronger than the wave that falls on it, whatever the polarisation, angle and material."""
     rng = np.random.default_rng(2)
     for _ in range(200):
         thickness = rng.choice([np.inf, 10 ** rng.uniform(-4, -1)])
