@@ -168,6 +168,33 @@ def regress(
 
 
 @commands.command()
+def parity(
+    scenes: Annotated[list[str] | None, typer.Argument(help="Scenes to compare on [all].")] = None,
+    receivers: Annotated[int, typer.Option(help="Receivers of each base station.")] = 200,
+    carrier: Annotated[list[float] | None, typer.Option(help="Carrier [GHz]; may be repeated [28, 60].")] = None,
+    update: Annotated[bool, typer.Option("--update", help="Rewrite the tables of PARITY.md.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Compare our paths with those of Sionna RT (exit status 2 where they differ by more than the limits)."""
+    from twin.propagation import parity_report as report
+
+    if update and (scenes or carrier or receivers != report.RECEIVERS):
+        raise UserError("the tables hold every scene and carrier", "--update", "give it alone")
+    with _progress("comparing") as progress:
+        found = report.compare(scenes or (), carrier or report.CARRIERS_GHZ, receivers, progress)
+        if update:
+            report.update(found)
+    if as_json:
+        print_json(report.as_json(found))
+    else:
+        print(report.tables(found))
+    wrong = [text for comparison in found for text in comparison.problems]
+    if wrong:
+        what = wrong[0] + (f", and {len(wrong) - 1} more" if len(wrong) > 1 else "")
+        raise UserError(what, "parity", "see twin/propagation/PARITY.md for the differences that are known")
+
+
+@commands.command()
 def bench(
     parts: Annotated[
         list[str] | None,

@@ -39,8 +39,9 @@ class Rival:
         _load_on_the_cpu()
         self.case, self.sizes = case, sizes
         self.tracer = SionnaTracer(
-            merged(case.bodies), case.bs_m, CARRIER_HZ, case.shapes, case.order, MOST_PATHS, receivers_a_solve=1
-        )
+            merged(case.bodies), case.bs_m, CARRIER_HZ, case.shapes, case.order, MOST_PATHS, receivers_a_solve=1,
+            hash_slots=SIONNA_TABLE_SIZE,
+        )  # fmt: skip
         self._wanted = self._reflected(self._reference_case, sizes.reference_samples, RECEIVERS_A_SOLVE)
 
     @property
@@ -123,9 +124,7 @@ def _load_on_the_cpu() -> None:
         if visible is not None:
             os.environ["CUDA_VISIBLE_DEVICES"] = visible
     import mitsuba
-    from sionna.rt.path_solvers.sb_candidate_generator import SBCandidateGenerator
 
-    SBCandidateGenerator.MIN_SPEC_COUNT_SIZE = SIONNA_TABLE_SIZE
     if not mitsuba.variant().startswith("llvm"):
         raise UserError("Sionna RT runs on a GPU", "backend sionna", "hide it: CUDA_VISIBLE_DEVICES= twin bench")
 

@@ -14,8 +14,8 @@ from twin.geometry.facets import Body
 from twin.propagation.paths import SPEED_OF_LIGHT_MPS, Interaction, Paths
 
 __all__ = [
-    "LIMITS", "STRONG_DB", "Differences", "Figures", "Matched", "differences", "figures_of", "legs_m", "match",
-    "near_m", "problems", "strong",
+    "LIMITS", "STRONG_DB", "Differences", "Figures", "Matched", "differences", "figures_of", "interactions", "legs_m",
+    "match", "near_m", "problems", "strong",
 ]  # fmt: skip
 
 STRONG_DB = 30.0
@@ -32,7 +32,7 @@ LIMITS = {
 `FLOAT32_STEPS` of its value where that is more."""
 FLOAT32_STEPS = 4
 NEAR_M_AT_1_GHZ = 3000.0
-"""Up to this length [m], divided by the carrier in GHz, float32 leaves the propagation phase its meaning: 50 m at 60 GHz."""
+"""Divided by the carrier in GHz: the length up to which float32 leaves the propagation phase its meaning [m]."""
 SMALL_SHARE = 0.01
 """Elements of a transfer matrix below this share of its largest are compared with that instead of with themselves."""
 QUANTILES = (0.5, 0.9, 0.99, 1.0)
@@ -88,6 +88,8 @@ class Figures:
         matched_share_ours, matched_share_theirs: share of those that the other tracer has.
         delay_error_ps_max, delay_error_allowed: largest error, and largest in units of what is allowed.
         angle_error_deg_max, transfer_error_max: see `Differences`.
+        far_matrices: how many transfer matrices differ by more than the limit.
+        same_points_error_max: as `transfer_error_max`, of our paths over the bounce points of theirs.
         phase_error_deg: median, 90 %, 99 % and largest.
         near_phase_error_deg_max: largest among the paths that are short enough for float32 (`near_m`).
         gain_error_db: as `phase_error_deg`.
@@ -102,6 +104,8 @@ class Figures:
     delay_error_allowed: float | None
     angle_error_deg_max: float | None
     transfer_error_max: float | None
+    far_matrices: int
+    same_points_error_max: float | None
     phase_error_deg: tuple[float, ...] | None
     near_phase_error_deg_max: float | None
     gain_error_db: tuple[float, ...] | None
@@ -121,33 +125,40 @@ def strong(paths: Paths) -> Bool[np.ndarray, "link P"]:
 
 def match(ours: Paths, theirs: Paths, bodies: Sequence[Body]) -> Matched:
     """Pair the paths of the same links (one leading axis) over static bodies."""
-    pairs, ours_alone, theirs_alone = [], [], []
+    pairs: list[tuple[int, int, int]] = []
+    ours_alone: list[tuple[int, int]] = []
+    theirs_alone: list[tuple[int, int]] = []
     for link in range(len(ours.valid)):
-        named = {_interactions(ours, link, i): int(i) for i in np.flatnonzero(ours.valid[link])}
+        named = {interactions(ours, link, i): i for i in _valid(ours, link)}
         rest = []
-        for j in np.flatnonzero(theirs.valid[link]):
-            i = named.pop(_interactions(theirs, link, j), None)
-            if i is None:
-                rest.append(int(j))
+        for j in _valid(theirs, link):
+            name = interactions(theirs, link, j)
+            if name in named:
+                pairs.append((link, named.pop(name), j))
             else:
-                pairs.append((link, i, int(j)))
+                rest.append(j)
         left = list(named.values())
         for j in rest:
-            i = next((i for i in left if _same_place(ours, theirs, link, i, j, bodies)), None)
-            if i is None:
+            like = next((i for i in left if _same_place(ours, theirs, link, i, j, bodies)), None)
+            if like is None:
                 theirs_alone.append((link, j))
             else:
-                left.remove(i)
-                pairs.append((link, i, j))
+                left.remove(like)
+                pairs.append((link, like, j))
         ours_alone.extend((link, i) for i in left)
     return Matched(
-        np.array(pairs, int).reshape(-1, 3),
-        np.array(ours_alone, int).reshape(-1, 2),
-        np.array(theirs_alone, int).reshape(-1, 2),
+        np.array(pairs, np.int64).reshape(-1, 3),
+        np.array(ours_alone, np.int64).reshape(-1, 2),
+        np.array(theirs_alone, np.int64).reshape(-1, 2),
     )
 
 
-def _interactions(paths: Paths, link: int, path: int) -> bytes:
+def _valid(paths: Paths, link: int) -> list[int]:
+    return [int(path) for path in np.flatnonzero(paths.valid[link])]
+
+
+def interactions(paths: Paths, link: int, path: int) -> bytes:
+    """What a path bounces off, one after the other: a name that is equal for equal lists."""
     rows = [paths.kind[link, path], paths.body[link, path], paths.facet[link, path]]
     return np.stack(rows).astype(np.int64)[:, paths.kind[link, path] > 0].tobytes()
 
@@ -214,12 +225,14 @@ def figures_of(
     theirs: Paths,
     matched: Matched,
     found: Differences,
+    same_points: Differences | None,
     group: tuple[Bool[np.ndarray, "link P"], Bool[np.ndarray, "link P"]],
     carrier_hz: float,
 ) -> Figures:
     """Figures of the paths that are in the group, which names some of ours and some of theirs.
 
-    Shares are those of the strong paths, errors those of all that are matched.
+    Shares are those of the strong paths, errors those of all that are matched. `same_points` are the differences that
+    remain when our paths run over the bounce points of theirs.
     """
     link, i, j = matched.pair.T
     counts, shares = [], []
@@ -246,6 +259,8 @@ def figures_of(
         delay_error_allowed=largest(found.delay_ps / found.delay_allowed_ps),
         angle_error_deg_max=largest(found.angle_deg),
         transfer_error_max=largest(found.transfer),
+        far_matrices=int((found.transfer[inside] > LIMITS["transfer_error"]).sum()),
+        same_points_error_max=None if same_points is None else largest(same_points.transfer),
         phase_error_deg=spread(found.phase_deg),
         near_phase_error_deg_max=largest(found.phase_deg, near),
         gain_error_db=spread(np.abs(found.gain_db)),
@@ -255,20 +270,21 @@ def figures_of(
 def problems(figures: Figures, edges: bool = False) -> list[str]:
     """What of a group does not reach `LIMITS`.
 
-    Of reflected paths the shares, the geometry and the phase are judged, of diffracted ones the gain instead of the phase.
+    Transfer matrices are judged at the same points of reflection, those of diffracted paths by their gain alone.
     """
     least, wrong = LIMITS["matched_share"], []
     for whose in ("ours", "theirs"):
         share = getattr(figures, f"matched_share_{whose}")
         if share is not None and share < least:
             wrong.append(f"{share:.2%} of {whose} matched")
-    measured = {
+    measured: dict[str, tuple[float | None, float]] = {
         "delay": (figures.delay_error_allowed, 1.0),
         "angle": (figures.angle_error_deg_max, LIMITS["angle_error_deg"]),
     }
     if edges:
-        measured["gain"] = figures.gain_error_db and figures.gain_error_db[-1], LIMITS["edge_gain_error_db"]
+        measured["gain"] = figures.gain_error_db[-1] if figures.gain_error_db else None, LIMITS["edge_gain_error_db"]
     else:
+        measured["transfer matrix"] = figures.same_points_error_max, LIMITS["transfer_error"]
         measured["phase"] = figures.near_phase_error_deg_max, LIMITS["near_phase_error_deg"]
     for what, (value, limit) in measured.items():
         if value is not None and not value <= limit:

@@ -9,35 +9,28 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from twin.geometry.facets import Body
-from twin.propagation.parity import (
-    LIMITS,
-    Differences,
-    Figures,
-    Matched,
-    differences,
-    figures_of,
-    legs_m,
-    match,
-    problems,
-    strong,
-)
+from twin.propagation.parity import Figures, differences, figures_of, interactions, legs_m, match, problems, strong
 from twin.propagation.parity_fields import at_their_points, with_sionnas_coefficient
 from twin.propagation.parity_scenes import ParityScene
 from twin.propagation.paths import Interaction, Paths
-from twin.propagation.sionna import SionnaTracer
+from twin.propagation.sionna import HASH_SLOTS, RECEIVERS_A_SOLVE, SionnaTracer
 from twin.propagation.tracer import Tracer
 
-__all__ = ["Comparison", "Unmatched", "compare_scene", "worst"]
+__all__ = ["Comparison", "Density", "Unmatched", "compare_scene", "densities", "worst"]
 
 SEED = 20_000
 MOST_PATHS = 256
 """Paths kept a link, so that none is cut off."""
 SHORTEST_LEG_M = 0.01
 """Sionna drops paths with a shorter leg [m]."""
-DENSER = 4
-"""Times as many rays for what one tracer has and the other has not; Sionna solves each of these receivers alone."""
 RAYS = 1_000_000
 """Rays that our tracer launches into large scenes."""
+DENSE_RAYS = 16_000_000
+"""Rays for what one tracer has and the other has not; Sionna solves each of these receivers alone."""
+EDGE_RAYS = 4_000_000
+"""Rays of Sionna in the comparison of edges, which few rays pass close by."""
+SIONNAS_SLOTS = 1_000_000
+"""Slots of Sionna's hash table as it comes."""
 
 
 @dataclass(frozen=True)
@@ -71,8 +64,6 @@ class Comparison:
         seconds_ours, seconds_theirs: for preparing and tracing, compilation included.
         orders: figures of the direct paths and of each order of reflection.
         unmatched: what only one has.
-        far_matrices: matched transfer matrices that differ by more than the limit.
-        far_at_their_points: those of them that still do when ours is evaluated at the bounce points of theirs.
         edges: figures of diffracted paths; `edges_alike`: the same with Sionna's diffraction coefficient in ours.
     """
 
@@ -84,8 +75,6 @@ class Comparison:
     seconds_theirs: float
     orders: tuple[Figures, ...]
     unmatched: Unmatched
-    far_matrices: int = 0
-    far_at_their_points: int = 0
     edges: Figures | None = None
     edges_alike: Figures | None = None
 
@@ -93,8 +82,6 @@ class Comparison:
     def problems(self) -> list[str]:
         """What does not reach the limits."""
         found = [text for figures in self.orders for text in problems(figures)]
-        if self.far_at_their_points:
-            found.append(f"{self.far_at_their_points} transfer matrices differ at the same points")
         if self.unmatched.unexplained:
             found.append(f"{self.unmatched.unexplained} paths without a partner are not explained")
         if self.edges_alike is not None:
@@ -112,8 +99,6 @@ class Comparison:
             "seconds_ours": round(self.seconds_ours, 2),
             "seconds_theirs": round(self.seconds_theirs, 2),
             "unmatched": {**asdict(self.unmatched), "unexplained": self.unmatched.unexplained},
-            "far_matrices": self.far_matrices,
-            "far_at_their_points": self.far_at_their_points,
             "orders": [asdict(figures) for figures in self.orders],
             "edges": None if self.edges is None else asdict(self.edges),
             "edges_alike": None if self.edges_alike is None else asdict(self.edges_alike),
@@ -133,6 +118,7 @@ def worst(orders: Sequence[Figures]) -> dict[str, float | None]:
         "delay_error_ps_max": of("delay_error_ps_max", max),
         "angle_error_deg_max": of("angle_error_deg_max", max),
         "transfer_error_max": of("transfer_error_max", max),
+        "same_points_error_max": of("same_points_error_max", max),
         "near_phase_error_deg_max": of("near_phase_error_deg_max", max),
     }
 
@@ -155,9 +141,7 @@ class _Links:
             here = (self.bs_m == bs_m).all(axis=1)
             parts.append((np.flatnonzero(here), tracer_at(bs_m).paths(self.ue_m[None, here])))
         place = np.argsort(np.concatenate([links for links, _ in parts]))
-        return Paths(
-            **{f.name: np.concatenate([getattr(part, f.name)[0] for _, part in parts])[place] for f in fields(Paths)}
-        )
+        return _of_arrays(lambda *rows: np.concatenate([row[0] for row in rows])[place], [part for _, part in parts])
 
     def ours(self, order: int, rays: int = RAYS, diffraction: bool = False) -> Paths:
         return self._paths(
@@ -166,12 +150,26 @@ class _Links:
             )
         )
 
-    def theirs(self, order: int, samples: int, diffraction: bool = False, together: int = 16) -> Paths:
+    def theirs(self, order: int, samples: int, diffraction: bool = False, **options: int) -> Paths:
         return self._paths(
             lambda bs_m: SionnaTracer(
-                self.bodies, bs_m, self.carrier_hz, (), order, MOST_PATHS, samples, diffraction, together
+                self.bodies, bs_m, self.carrier_hz, (), order, MOST_PATHS, samples, diffraction, **options
             )
         )
+
+
+def _of_arrays(make: Callable[..., np.ndarray], parts: Sequence[Paths]) -> Paths:
+    """Paths whose arrays are made of those of others."""
+    names = [field.name for field in fields(Paths) if isinstance(getattr(parts[0], field.name), np.ndarray)]
+    made: dict[str, Any] = {name: make(*(getattr(part, name) for part in parts)) for name in names}
+    return replace(parts[0], **made)
+
+
+def _links(scene: ParityScene, carrier_hz: float, receivers: int) -> _Links:
+    bodies = scene.bodies(carrier_hz)
+    ue_m = scene.receivers(np.random.default_rng(SEED), receivers, bodies)
+    stations_m = np.array(scene.stations_m)
+    return _Links(bodies, carrier_hz, stations_m.repeat(receivers, axis=0), np.tile(ue_m, (len(stations_m), 1)))
 
 
 def compare_scene(scene: ParityScene, carrier_hz: float, receivers: int) -> Comparison:
@@ -180,29 +178,27 @@ def compare_scene(scene: ParityScene, carrier_hz: float, receivers: int) -> Comp
     Raises:
         UserError: the carrier is out of range, or Sionna RT cannot run.
     """
-    bodies = scene.bodies(carrier_hz)
-    ue_m = scene.receivers(np.random.default_rng(SEED), receivers, bodies)
-    stations_m = np.array(scene.stations_m)
-    links = _Links(bodies, carrier_hz, stations_m.repeat(receivers, axis=0), np.tile(ue_m, (len(stations_m), 1)))
+    links = _links(scene, carrier_hz, receivers)
     begin = time.perf_counter()
     ours = links.ours(scene.order)
     middle = time.perf_counter()
     theirs = links.theirs(scene.order, scene.samples)
     end = time.perf_counter()
-    matched = match(ours, theirs, bodies)
+    matched = match(ours, theirs, links.bodies)
     found = differences(ours, theirs, matched, carrier_hz)
+    moved = at_their_points(ours, theirs, matched.pair, links.bs_m, links.ue_m, links.bodies, carrier_hz)
+    same_points = differences(moved, theirs, matched, carrier_hz)
     orders = tuple(
         figures_of(
-            str(order) if order else "direct", ours, theirs, matched, found, (ours.order == order, theirs.order == order),
-            carrier_hz,
+            str(order) if order else "direct", ours, theirs, matched, found, same_points,
+            (ours.order == order, theirs.order == order), carrier_hz,
         )
         for order in range(scene.order + 1)
     )  # fmt: skip
-    far, far_there = _moved(ours, theirs, matched, found, links)
-    edges = _edges(links, scene.samples) if scene.edges else (None, None)
+    edges = _edges(links) if scene.edges else (None, None)
     return Comparison(
         scene.name, carrier_hz, receivers, scene.samples, middle - begin, end - middle, orders,
-        _unmatched(links, scene, ours, theirs, matched.ours_alone, matched.theirs_alone), far, far_there, *edges,
+        _unmatched(links, scene, ours, theirs, matched.ours_alone, matched.theirs_alone), *edges,
     )  # fmt: skip
 
 
@@ -225,8 +221,8 @@ def _unmatched(
         ours=len(ours_alone),
         theirs=len(theirs_alone),
         short_leg=int(short.sum()),
-        found_denser=_found(lost, ours, links, lambda some: some.theirs(scene.order, DENSER * scene.samples, False, 1))
-        + _found(missed, theirs, links, lambda some: some.ours(scene.order, DENSER * RAYS)),
+        found_denser=_found(lost, ours, links, lambda some: some.theirs(scene.order, DENSE_RAYS, receivers_a_solve=1))
+        + _found(missed, theirs, links, lambda some: some.ours(scene.order, DENSE_RAYS)),
     )
 
 
@@ -235,28 +231,72 @@ def _found(alone: Int[np.ndarray, "n 2"], having: Paths, links: _Links, again: C
     if not len(alone):
         return 0
     some = np.unique(alone[:, 0])
-    kept = Paths(**{f.name: getattr(having, f.name)[some] for f in fields(Paths)})
-    still = match(kept, again(links.some(some)), links.bodies).ours_alone
+    still = match(_of_arrays(lambda rows: rows[some], [having]), again(links.some(some)), links.bodies).ours_alone
     left = {(int(some[k]), int(i)) for k, i in still}
     return sum((int(k), int(i)) not in left for k, i in alone)
 
 
-def _edges(links: _Links, samples: int) -> tuple[Figures, Figures]:
+def _edges(links: _Links) -> tuple[Figures, Figures]:
     """Figures of paths over single edges: as they are, and with Sionna's diffraction coefficient in ours."""
-    ours, theirs = links.ours(1, diffraction=True), links.theirs(1, samples, diffraction=True)
+    ours, theirs = links.ours(1, diffraction=True), links.theirs(1, EDGE_RAYS, diffraction=True)
     matched = match(ours, theirs, links.bodies)
     both = []
     for paths in (ours, with_sionnas_coefficient(ours, links.bs_m, links.ue_m, links.bodies, links.carrier_hz)):
         found = differences(paths, theirs, matched, links.carrier_hz)
         group = (paths.kind[..., 0] == Interaction.DIFFRACTION, theirs.kind[..., 0] == Interaction.DIFFRACTION)
-        both.append(figures_of("edge", paths, theirs, matched, found, group, links.carrier_hz))
+        both.append(figures_of("edge", paths, theirs, matched, found, None, group, links.carrier_hz))
     return both[0], both[1]
 
 
-def _moved(ours: Paths, theirs: Paths, matched: Matched, found: Differences, links: _Links) -> tuple[int, int]:
-    """How many matched transfer matrices differ too much, and how many do where ours takes Sionna's bounce points."""
-    far = np.flatnonzero(found.transfer > LIMITS["transfer_error"])
-    moved = replace(matched, pair=matched.pair[far])
-    there = at_their_points(ours, theirs, moved.pair, links.bs_m, links.ue_m, links.bodies, links.carrier_hz)
-    again = differences(there, theirs, moved, links.carrier_hz)
-    return len(far), int((again.transfer > LIMITS["transfer_error"]).sum())
+@dataclass(frozen=True)
+class Density:
+    """How many of all strong reflected and direct paths a tracer finds with so many rays.
+
+    Attributes:
+        tracer: whose.
+        rays: launched a solve; `hash_slots`: of Sionna's table, `together`: receivers that share it.
+        found, paths: found, of those that any of the tracers finds.
+        seconds: of tracing.
+    """
+
+    tracer: str
+    rays: int
+    hash_slots: int | None
+    together: int | None
+    found: int
+    paths: int
+    seconds: float
+
+
+def densities(scene: ParityScene, carrier_hz: float, receivers: int) -> list[Density]:
+    """What both tracers find as they launch more rays, and Sionna as chains collide less in its table."""
+    links = _links(scene, carrier_hz, receivers)
+    rows: list[tuple[str, int, int | None, int | None]] = [
+        ("ours", rays, None, None) for rays in (10_000, 100_000, RAYS)
+    ]
+    rows += [
+        ("Sionna", rays, slots, together)
+        for rays, slots, together in (
+            (RAYS, SIONNAS_SLOTS, 64),
+            (RAYS, SIONNAS_SLOTS, RECEIVERS_A_SOLVE),
+            (scene.samples, SIONNAS_SLOTS, RECEIVERS_A_SOLVE),
+            (scene.samples // 16, HASH_SLOTS, RECEIVERS_A_SOLVE),
+            (RAYS, HASH_SLOTS, RECEIVERS_A_SOLVE),
+            (scene.samples, HASH_SLOTS, RECEIVERS_A_SOLVE),
+        )
+    ]
+    found: list[set[tuple[int, bytes]]] = []
+    seconds = []
+    for _, rays, slots, together in rows:
+        begin = time.perf_counter()
+        if slots is None or together is None:
+            paths = links.ours(scene.order, rays)
+        else:
+            paths = links.theirs(scene.order, rays, receivers_a_solve=together, hash_slots=slots)
+        seconds.append(time.perf_counter() - begin)
+        found.append({(link, interactions(paths, link, path)) for link, path in np.argwhere(strong(paths))})
+    everything = set().union(*found)
+    return [
+        Density(*row, len(those), len(everything), spent)
+        for row, those, spent in zip(rows, found, seconds, strict=True)
+    ]

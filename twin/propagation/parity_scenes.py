@@ -89,9 +89,12 @@ def _scenario(name: str) -> Callable[[float], tuple[Body, ...]]:
         _material("concrete", carrier_hz)
         template = load_scenario(name)
         scenario, _ = template.draw(0, 0)
-        plain = {"thickness_m": THICKNESS_M, "scattering_coefficient": 0.0, "roughness_m": 0.0}
+
+        def plain(material: RadioMaterial) -> RadioMaterial:
+            return replace(material, thickness_m=THICKNESS_M, scattering_coefficient=0.0, roughness_m=0.0)
+
         still = build_scene(scenario, template.folder).bodies
-        return tuple(replace(body, material=replace(body.material, **plain)) for body in still)
+        return tuple(replace(body, material=plain(body.material)) for body in still)
 
     return bodies
 
@@ -105,7 +108,7 @@ def _within(
 
 def _around_the_wedge(rng: np.random.Generator, count: int, bodies: tuple[Body, ...]) -> Receivers:
     """Receivers on the open side of the edge x = y = 0, whose solid fills x > 0, y < 0."""
-    angle, distance = rng.uniform(np.radians(1.0), np.radians(269.0), count), rng.uniform(1.0, 20.0, count)
+    angle, distance = rng.uniform(np.radians(1.0), np.radians(269.0), count), rng.uniform(2.0, 20.0, count)
     return np.stack([distance * np.cos(angle), distance * np.sin(angle), rng.uniform(-8.0, 8.0, count)], -1)
 
 
@@ -137,7 +140,7 @@ SCENES = {
         ),
         ParityScene(
             "simple_street_canyon_with_cars", _builtin("simple_street_canyon_with_cars"),
-            ((-33.0, 0.0, 32.0), (-33.0, 0.0, 6.0)), _within((-80.0, -7.0, _STREET_M), (80.0, 8.0, _STREET_M)), 3,
+            ((-33.0, 0.0, 32.0), (-33.0, 0.0, 6.0)), _within((-80.0, -2.8, _STREET_M), (80.0, 3.4, _STREET_M)), 3,
             1_000_000, edges=True,
         ),
         ParityScene(

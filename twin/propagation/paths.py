@@ -44,6 +44,7 @@ class Paths:
     `facet`: which facet of the body (of a diffraction: which wedge).
     `vertices_m`: where it bounced [m], NaN where it did not.
     `blockage_db`: loss [dB] to vehicles that stand in the way of its legs, which is in the gain.
+    `blockage_model`: what it was found with, see `twin.propagation.world.BLOCKAGE`; "none" where blocked paths vanish.
     `valid`: whether there is a path.
     `line_of_sight`: whether nothing lies between the antennas.  `blocked`: whether a vehicle does.
     `enclosed`: whether the receiver is inside a solid and the base station is not, or the other way round: no path can
@@ -64,6 +65,7 @@ class Paths:
     line_of_sight: Bool[np.ndarray, "*link"]
     blocked: Bool[np.ndarray, "*link"]
     enclosed: Bool[np.ndarray, "*link"]
+    blockage_model: str = "none"
 
     @property
     def order(self) -> Int[np.ndarray, "*link P"]:

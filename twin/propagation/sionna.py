@@ -33,6 +33,8 @@ HASH_SLOTS = 64_000_000
 """Slots of the table in which the solver marks the chains that each receiver has had, 8 bytes each. A chain whose slot
 is taken is lost; Sionna's own million loses one path in a hundred of a city."""
 OLDEST_LLVM = 16
+_Found = dict[str, np.ndarray]
+"""Arrays of the paths of one receiver."""
 _LLVM_FOLDERS = ("/usr/lib", "/usr/lib64", "/usr/local/lib", "/opt/homebrew/opt/llvm/lib")
 _ABSENT_M = (0.0, 0.0, -1e5)
 """Where an absent mover's vertices are gathered [m]: triangles without area are never hit."""
@@ -73,9 +75,7 @@ def load_sionna() -> ModuleType:
             "install one (Debian: apt-get install libllvm19), or name it in DRJIT_LIBLLVM_PATH",
         )
     import sionna.rt
-    from sionna.rt.path_solvers.sb_candidate_generator import SBCandidateGenerator
 
-    SBCandidateGenerator.MIN_SPEC_COUNT_SIZE = HASH_SLOTS
     return sionna.rt
 
 
@@ -99,6 +99,7 @@ class SionnaTracer:
         samples: rays launched a solve.
         diffraction: whether single edges diffract, those of movers too, also in paths that are reflected besides.
         receivers_a_solve: receivers solved together.
+        hash_slots: see `HASH_SLOTS`.
 
     Raises:
         UserError: Sionna RT or LLVM is missing.
@@ -115,6 +116,7 @@ class SionnaTracer:
         samples: int = DEFAULT_SAMPLES,
         diffraction: bool = False,
         receivers_a_solve: int = RECEIVERS_A_SOLVE,
+        hash_slots: int = HASH_SLOTS,
     ) -> None:
         self.rt = load_sionna()
         import mitsuba
@@ -124,7 +126,7 @@ class SionnaTracer:
         self.bs_m = np.array(bs_position_m, np.float64)
         self.order, self.max_paths, self.samples, self.diffraction = order, max_paths, samples, diffraction
         self.wavelength_m = SPEED_OF_LIGHT_MPS / carrier_hz
-        self.receivers_a_solve = receivers_a_solve
+        self.receivers_a_solve, self.hash_slots = receivers_a_solve, hash_slots
         self._solids = (*bodies, *shapes)
         self.scene = self.rt.load_scene()
         self.scene.frequency = carrier_hz
@@ -176,24 +178,37 @@ class SionnaTracer:
         movers: Movers | None = None,
         ue_mover: int | None = None,
     ) -> Paths:
-        """Paths of every frame and receiver: see `Tracer.paths`. The UE's own body is left out of the scene."""
+        """Paths of every frame and receiver: see `Tracer.paths`.
+
+        With a body of the UE each frame is solved twice, the direct path without it; what bounces off it is dropped.
+        """
         single = ue_position_m.ndim == 2
         ue = ue_position_m[:, None] if single else ue_position_m
         velocity = np.zeros_like(ue) if ue_velocity_mps is None else ue_velocity_mps.reshape(ue.shape)
         movers = movers or Movers.none(len(ue))
-        if ue_mover is not None:
-            shape = movers.shape.copy()
-            shape[:, ue_mover] = -1
-            movers = replace(movers, shape=shape)
-        direct = self._direct.paths(ue, None, movers)
-        found: list[dict[str, np.ndarray]] = []
+        direct = self._direct.paths(ue, None, movers, ue_mover)
+        found: list[_Found] = []
         for t in range(len(ue)):
-            self.move(movers, t)
             for first in range(0, ue.shape[1], self.receivers_a_solve):
                 part = slice(first, first + self.receivers_a_solve)
                 self.place_receivers(ue[t, part], velocity[t, part])
-                found.extend(self._read(self.solve()))
+                self.move(movers, t)
+                if ue_mover is None:
+                    found.extend(self._read(self.solve()))
+                    continue
+                bounced = self._read(self.solve(direct=False))
+                self.move(_without(movers, ue_mover), t)
+                straight = self._read(self.solve(bounces=False))
+                own = len(self.bodies) + ue_mover
+                found.extend(self._merged(one, two, own) for one, two in zip(straight, bounced, strict=True))
         return self._as_paths(found, direct, ue.shape[:1] if single else ue.shape[:2])
+
+    def _merged(self, straight: _Found, bounced: _Found, own: int) -> _Found:
+        """The direct path and those that do not touch the body `own`, strongest first."""
+        foreign = ~(bounced["body"] == own).any(axis=1)
+        rows = {name: np.concatenate([straight[name], bounced[name][foreign]]) for name in bounced}
+        order = np.argsort(-(np.abs(rows["transfer"]) ** 2).sum((-2, -1)), kind="stable")[: self.max_paths]
+        return {name: array[order] for name, array in rows.items()}
 
     def move(self, movers: Movers, frame: int) -> None:
         """Put the movers where they are in a frame, all in one update."""
@@ -243,21 +258,24 @@ class SionnaTracer:
             receiver.position = [float(v) for v in position]
             receiver.velocity = [float(v) for v in velocity]
 
-    def solve(self) -> Any:
+    def solve(self, direct: bool = True, bounces: bool = True) -> Any:
         """The solver's own result for the receivers as they are."""
+        from sionna.rt.path_solvers.sb_candidate_generator import SBCandidateGenerator
+
+        SBCandidateGenerator.MIN_SPEC_COUNT_SIZE = self.hash_slots  # there is no argument for it
         return self.solver(
             self.scene,
             max_depth=self.order,
             samples_per_src=self.samples,
             synthetic_array=True,
-            los=True,
-            specular_reflection=self.order > 0,
+            los=direct,
+            specular_reflection=bounces and self.order > 0,
             diffuse_reflection=False,
             refraction=False,
-            diffraction=self.diffraction,
+            diffraction=bounces and self.diffraction,
         )
 
-    def _read(self, solved: Any) -> list[dict[str, np.ndarray]]:
+    def _read(self, solved: Any) -> list[_Found]:
         """Valid paths of each receiver, strongest first."""
         valid = np.array(solved.valid)[:, 0]
         real, imaginary = (np.array(part)[:, :, 0] for part in solved.a)
@@ -280,7 +298,7 @@ class SionnaTracer:
             found.append(self._named({name: array[receiver, rows] for name, array in arrays.items()}))
         return found
 
-    def _named(self, rows: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    def _named(self, rows: _Found) -> _Found:
         """The paths of a receiver with body and facet of each bounce."""
         body, facet = np.full(rows["object"].shape, -1), np.full(rows["object"].shape, -1)
         for path, k in zip(*np.nonzero(rows["interaction"]), strict=True):
@@ -303,7 +321,7 @@ class SionnaTracer:
         nearest = wedges.origin_m + along[:, None] * wedges.direction
         return int(np.linalg.norm(nearest - point_m, axis=1).argmin())
 
-    def _as_paths(self, found: list[dict[str, np.ndarray]], direct: Paths, links: tuple[int, ...]) -> Paths:
+    def _as_paths(self, found: list[_Found], direct: Paths, links: tuple[int, ...]) -> Paths:
         count, bounces = len(found), max(self.order, 1)
         shape = (count, self.max_paths)
         kind = np.full((*shape, bounces), Interaction.NO_PATH, np.int8)
@@ -354,3 +372,10 @@ class SionnaTracer:
             blocked=shaped(direct.blocked.reshape(-1)),
             enclosed=shaped(direct.enclosed.reshape(-1)),
         )
+
+
+def _without(movers: Movers, slot: int) -> Movers:
+    """The movers with one of them absent."""
+    shape = movers.shape.copy()
+    shape[:, slot] = -1
+    return replace(movers, shape=shape)

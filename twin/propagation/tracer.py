@@ -8,6 +8,7 @@ formed in float64. Every job writes its own rows, so results are the same for an
 import math
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 
 import numba
 import numpy as np
@@ -183,7 +184,8 @@ class Tracer:
             UserError: a position that is no number, or that of the base station; movers of other frames.
         """
         rows = self.rows(ue_position_m, ue_velocity_mps, movers, ue_mover)
-        return paths_of(rows, np.shape(ue_position_m)[:-1], self.wavelength_m)
+        found = paths_of(rows, np.shape(ue_position_m)[:-1], self.wavelength_m)
+        return replace(found, blockage_model=self.blockage)
 
     def rows(
         self,

@@ -13,7 +13,8 @@ from twin.scenario import Template, load_scenario
 from twin.simulator import Simulator
 
 BOX = """<scene version="2.1.0">
-  <bsdf type="itu-radio-material" id="wall"><string name="type" value="{itu}"/><float name="thickness" value="0.2"/></bsdf>
+  <bsdf type="itu-radio-material" id="wall"><string name="type" value="{itu}"/>
+    <float name="thickness" value="0.2"/></bsdf>
   <bsdf type="radio-material" id="gate"><float name="relative_permittivity" value="3.5"/>
     <float name="conductivity" value="0.2"/></bsdf>
   <shape type="ply" id="mesh-house"><string name="filename" value="house.ply"/><ref id="wall" name="bsdf"/></shape>
@@ -144,7 +145,7 @@ def test_a_ue_that_drives_into_scenery_is_a_users_error_not_a_dark_link(tmp_path
 def test_both_backends_trace_a_scenario_with_scenery_and_traffic(tmp_path, sionna_rt):
     placed_box(tmp_path, "tower.stl", (9, 9, 30), (25, 22, 0))
     raw = {**load_scenario("street_canyon").raw, "scenery": [{"file": "tower.stl"}], "frames": 40}
-    raw["propagation"] = {"order": 2, "diffraction": 0, "blockage": "none", "max_paths": 40}
+    raw["propagation"] = {"order": 2, "diffraction": 0, "blockage": "none", "max_paths": 40, "rays": 100_000}
     template = Template(raw, tmp_path / "scenario.yaml")
     ours, theirs = (Simulator(template, 0, 1, backend) for backend in ("numba", "sionna"))
     frames = slice(20, 23)
