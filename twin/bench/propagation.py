@@ -1,9 +1,8 @@
 """Our tracer and Sionna RT side by side, and what a larger scene costs ours.
 
-Both trace the same frames of the same scenes to the same order, specular reflections alone, on one thread and on two. Of
-ours `Tracer.paths` is timed, from positions to every array of `Paths`; of Sionna what `twin.bench.rival` says. A ratio is
-the worse of those on one thread and on two.
-"""
+Both trace the same frames of the same scenes to the same order, specular reflections alone, on one thread and on two.
+Of ours `Tracer.paths` is timed, from positions to every array of `Paths`; of Sionna what `twin.bench.rival` says. A
+ratio is the worse of those on one thread and on two. """
 
 import math
 import time

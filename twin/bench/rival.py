@@ -1,9 +1,8 @@
 """Sionna RT at its best: warm, on as many threads as ours, and with no more rays than it needs.
 
 What stands still is one mesh a material, as Sionna's own loader merges it; movers are moved by one update a frame; the
-table in which it marks what it has found has the size that Sionna gives it. Only its own work is timed: the update of the
-scene, the solve, and the evaluation of the coefficients and delays. What the twin makes of them is not.
-"""
+table in which it marks what it has found has the size that Sionna gives it. Only its own work is timed: the update of
+the scene, the solve, and the evaluation of the coefficients and delays. What the twin makes of them is not. """
 
 import math
 import os

@@ -24,7 +24,8 @@ class Sizes:
         moving_frames, moving_receivers: frames of the moving scene; receivers in the second run over them.
         static_receivers, city_receivers: receivers of the static scene and of `munich`.
         groups: of receivers that Sionna may solve together; the fastest that finds enough counts.
-        reference_samples, reference_solves: rays of the solves of Sionna that say what is to be found; how many of those.
+        reference_samples, reference_solves: rays of the solves of Sionna that say what is to be found; how many of
+        those.
         first_samples: fewest rays that Sionna launches a solve.
         facets: triangles of the parts of `munich`.
         many_receivers, chunk: receivers of the memory test, and how many of them at a time.
@@ -59,7 +60,10 @@ def numba_threads(count: int) -> Iterator[None]:
 
 
 def best_rate(count: int, action: Callable[[], object], sizes: Sizes) -> float:
-    """How many of the `count` things that an action does are done a second, in the fastest run; a first one compiles."""
+    """How many of the `count` things that an action does are done a second, in the fastest run.
+
+    A first one compiles.
+    """
     action()
     best = 0.0
     for _ in range(sizes.repeats):

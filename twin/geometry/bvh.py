@@ -194,8 +194,11 @@ def _inverse(d):  # type: ignore[no-untyped-def]
 
 
 @njit(cache=True, error_model="numpy")
-def hides(nodes, triangles, root, stop, ax, ay, az, bx, by, bz):  # type: ignore[no-untyped-def]
-    """Whether a triangle of the tree root .. stop lies between a and b, further than `GRAZE_M` from both."""
+def hides(nodes, triangles, root, stop, ax, ay, az, bx, by, bz, own_1=(0, 0), own_2=(0, 0)):  # type: ignore[no-untyped-def]
+    """Whether a triangle of the tree root .. stop lies between a and b, further than `GRAZE_M` from both.
+
+    Triangles with numbers in the ranges `own_1` and `own_2` do not count: those of the facets on which a and b lie,
+    which are plane but for rounding, and would hide grazing rays. """
     dx, dy, dz = bx - ax, by - ay, bz - az
     length = math.sqrt(dx * dx + dy * dy + dz * dz)
     if length <= 2.0 * GRAZE_M:
@@ -210,7 +213,9 @@ def hides(nodes, triangles, root, stop, ax, ay, az, bx, by, bz):  # type: ignore
         for n in range(nodes[k].first, nodes[k].stop):
             t = _meets(triangles[n], ax, ay, az, dx, dy, dz)
             if margin < t < 1.0 - margin:
-                return True
+                number = triangles[n].number
+                if not (own_1[0] <= number < own_1[1] or own_2[0] <= number < own_2[1]):
+                    return True
         k += 1
     return False
 

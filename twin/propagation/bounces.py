@@ -98,12 +98,6 @@ def bounce_points(tree, chains, number, level, facets, pieces, movers, placed, s
 
 
 @njit(cache=True, error_model="numpy")
-def _mover_of(world, frame, f):  # type: ignore[no-untyped-def]
-    """Slot of the mover whose facet this is, -1 for what stands still."""
-    return frame.placed[f - world.still_facets].body if f >= world.still_facets else -1
-
-
-@njit(cache=True, error_model="numpy")
 def _loss_db(world, frame, ue, level, points, bounced):  # type: ignore[no-untyped-def]
     """Loss of all legs of the path over the first `level + 1` points [dB], infinite where one is hidden."""
     ax, ay, az, before = world.bs[0], world.bs[1], world.bs[2], -1
@@ -111,7 +105,7 @@ def _loss_db(world, frame, ue, level, points, bounced):  # type: ignore[no-untyp
     for k in range(level + 2):
         bx, by, bz, after = ue[0], ue[1], ue[2], -1
         if k <= level:
-            bx, by, bz, after = points[k, 0], points[k, 1], points[k, 2], _mover_of(world, frame, bounced[k])
+            bx, by, bz, after = points[k, 0], points[k, 1], points[k, 2], bounced[k]
         loss += leg_loss_db(world, frame, ax, ay, az, bx, by, bz, before, after)
         if loss == np.inf:
             return loss

@@ -10,6 +10,7 @@ from twin.geometry.facets import Body
 from twin.propagation.bounces import unit
 from twin.propagation.diffraction import edge_point, wedge_transfer
 from twin.propagation.fields import project, propagation_phase, start
+from twin.propagation.materials import roughness_factor
 from twin.propagation.rows import make_room
 from twin.propagation.surfaces import Surfaces
 from twin.propagation.world import leg_loss_db
@@ -21,10 +22,10 @@ WEDGE = np.dtype(
         (name, np.float64)
         for name in ["ox", "oy", "oz", "ex", "ey", "ez", "length", "n0x", "n0y", "n0z", "nnx", "nny", "nnz"]
     ]
-    + [(name, np.int64) for name in ("body", "number")]
+    + [(name, np.int64) for name in ("body", "number", "facet_0", "facet_n")]
 )
-"""A wedge: where its edge begins, the edge's direction and length [m], the normals out of its faces, its body, and its
-number among the wedges of the body."""
+"""A wedge: where its edge begins, the edge's direction and length [m], the normals out of its faces, its body, its
+number among the wedges of the body, and the facets of its faces."""
 RING_M = 0.01
 """An edge diffracts when nothing else lies so near to it on its open side [m]: the foot of a wall on the ground does
 not."""
@@ -41,6 +42,8 @@ def wedge_records(bodies: tuple[Body, ...], surfaces: Surfaces, bs_position_m: n
             record[f"o{name}"], record[f"e{name}"] = wedges.origin_m[:, axis], wedges.direction[:, axis]
             record[f"n0{name}"], record[f"nn{name}"] = wedges.normal_0[:, axis], wedges.normal_n[:, axis]
         record["length"], record["body"], record["number"] = wedges.length_m, number, np.arange(len(record))
+        first = surfaces.body["first"][number]
+        record["facet_0"], record["facet_n"] = first + wedges.facet_0, first + wedges.facet_n
         parts.append(record[wedges.facet_n >= 0])
     every = np.concatenate([np.zeros(0, WEDGE), *parts])
     kept = _usable(every, surfaces.node, surfaces.triangle, surfaces.still_nodes, np.asarray(bs_position_m, np.float64))
@@ -90,6 +93,17 @@ def _usable(wedges, nodes, triangles, still_nodes, bs):  # type: ignore[no-untyp
 
 
 @njit(cache=True, error_model="numpy")
+def _share(substance, wavelength, nx, ny, nz, kx, ky, kz, qx, qy, qz):  # type: ignore[no-untyped-def]
+    """Amplitude that scattering and roughness leave a reflection off a face.
+
+    Of the ray along k, or q where it is behind.
+    """
+    along = kx * nx + ky * ny + kz * nz
+    cosine = -along if along < 0.0 else abs(qx * nx + qy * ny + qz * nz)
+    return substance.share * roughness_factor(min(1.0, cosine), substance.roughness, wavelength)
+
+
+@njit(cache=True, error_model="numpy")
 def add_diffracted(rows, link, world, frame, wedge, ue, velocity, field, transfer):  # type: ignore[no-untyped-def]
     """Add the path over the edge of a wedge, unless the edge is too short or a leg is hidden."""
     if not _outside(wedge, ue[0], ue[1], ue[2]):
@@ -101,20 +115,22 @@ def add_diffracted(rows, link, world, frame, wedge, ue, velocity, field, transfe
         return
     along = t * wedge.length
     x, y, z = wedge.ox + along * wedge.ex, wedge.oy + along * wedge.ey, wedge.oz + along * wedge.ez
-    loss = leg_loss_db(world, frame, bs[0], bs[1], bs[2], x, y, z, -1, -1)
+    loss = leg_loss_db(world, frame, bs[0], bs[1], bs[2], x, y, z, wedge.facet_0, wedge.facet_n)
     if loss == np.inf:
         return
-    loss += leg_loss_db(world, frame, x, y, z, here[0], here[1], here[2], -1, -1)
+    loss += leg_loss_db(world, frame, x, y, z, here[0], here[1], here[2], wedge.facet_0, wedge.facet_n)
     if loss == np.inf:
         return
     kx, ky, kz, before = unit(bs[0], bs[1], bs[2], x, y, z)
     qx, qy, qz, after = unit(x, y, z, here[0], here[1], here[2])
     substance = world.substances[world.bodies[wedge.body].material]
     eta = complex(substance.eta_re, substance.eta_im)
+    share_0 = _share(substance, world.wavelength, wedge.n0x, wedge.n0y, wedge.n0z, kx, ky, kz, qx, qy, qz)
+    share_n = _share(substance, world.wavelength, wedge.nnx, wedge.nny, wedge.nnz, kx, ky, kz, qx, qy, qz)
     row_x, row_y, row_z = wedge_transfer(
         edge, (wedge.n0x, wedge.n0y, wedge.n0z), (wedge.nnx, wedge.nny, wedge.nnz), (kx, ky, kz), (qx, qy, qz),
-        before, after, eta, substance.thickness, eta, substance.thickness, world.wavelength, substance.share,
-        substance.share, world.wedge_rule,
+        before, after, eta, substance.thickness, eta, substance.thickness, world.wavelength, share_0, share_n,
+        world.wedge_rule,
     )  # fmt: skip
     start(field, kx, ky, kz)
     for b in range(2):

@@ -9,7 +9,8 @@ from twin.propagation.movers import in_own_frame
 __all__ = ["is_enclosed"]
 
 _RAY = (0.3678794412, 0.4812118251, 0.7956785370)
-"""Direction in which surfaces are counted: along no axis, and through no seam between triangles of round coordinates."""
+"""Direction in which surfaces are counted: along no axis, and through no seam between triangles of round
+coordinates."""
 
 
 @njit(cache=True, error_model="numpy")

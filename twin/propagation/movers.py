@@ -93,11 +93,11 @@ def near_mover(mover, ax, ay, az, bx, by, bz, margin):  # type: ignore[no-untype
 
 
 @njit(cache=True, error_model="numpy")
-def mover_hides(bodies, nodes, triangles, mover, ax, ay, az, bx, by, bz):  # type: ignore[no-untyped-def]
-    """Whether the mover lies between the two points."""
+def mover_hides(bodies, nodes, triangles, mover, ax, ay, az, bx, by, bz, own_1=(0, 0), own_2=(0, 0)):  # type: ignore[no-untyped-def]
+    """Whether the mover lies between the two points; `own_1` and `own_2` as in `hides`."""
     if mover.shape < 0 or not near_mover(mover, ax, ay, az, bx, by, bz, 0.0):
         return False
     px, py, pz = in_own_frame(mover, ax, ay, az)
     qx, qy, qz = in_own_frame(mover, bx, by, bz)
     body = bodies[mover.shape]
-    return hides(nodes, triangles, body.root, body.end, px, py, pz, qx, qy, qz)
+    return hides(nodes, triangles, body.root, body.end, px, py, pz, qx, qy, qz, own_1, own_2)

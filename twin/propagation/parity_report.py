@@ -98,7 +98,7 @@ def _spread(values: tuple[float, ...] | None) -> str:
 def _order_table(comparisons: Sequence[Comparison]) -> str:
     heads = (
         "scene", "GHz", "order", "ours", "theirs", "matched of ours %", "of theirs %", "delay ps", "angle deg",
-        "matrix", "above 0.01", "matrix at the same points", "phase deg: 50 / 90 / 99 / 100 %", "phase of short paths deg",
+        "matrix", "above 0.01", "matrix at the same points", "phase deg: 50 / 90 / 99 / 100 %", "of short paths",
     )  # fmt: skip
 
     def row(comparison: Comparison, figures: Figures) -> tuple[str, ...]:
@@ -110,7 +110,7 @@ def _order_table(comparisons: Sequence[Comparison]) -> str:
             _spread(figures.phase_error_deg), _number(figures.near_phase_error_deg_max),
         )  # fmt: skip
 
-    return _table(heads, (row(c, f) for c in comparisons for f in c.orders if f.ours or f.theirs))
+    return _table(heads, (row(c, f) for c in comparisons for f in c.orders))
 
 
 def _scene_table(comparisons: Sequence[Comparison]) -> str:

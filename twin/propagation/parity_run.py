@@ -62,7 +62,7 @@ class Comparison:
         scene, carrier_hz, samples: what was compared, and the rays of a solve of Sionna.
         receivers: of each base station.
         seconds_ours, seconds_theirs: for preparing and tracing, compilation included.
-        orders: figures of the direct paths and of each order of reflection.
+        orders: figures of the direct paths and of each order of reflection that there is.
         unmatched: what only one has.
         edges: figures of diffracted paths; `edges_alike`: the same with Sionna's diffraction coefficient in ours.
     """
@@ -195,6 +195,7 @@ def compare_scene(scene: ParityScene, carrier_hz: float, receivers: int) -> Comp
         )
         for order in range(scene.order + 1)
     )  # fmt: skip
+    orders = tuple(figures for figures in orders if figures.ours or figures.theirs)
     edges = _edges(links) if scene.edges else (None, None)
     return Comparison(
         scene.name, carrier_hz, receivers, scene.samples, middle - begin, end - middle, orders,

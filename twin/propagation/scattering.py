@@ -2,8 +2,9 @@
 
 Rays launched evenly from the base station mark spots on what stands still; a spot scatters what its ray carries:
 |E_s| = S Gamma |E_i| sqrt(Omega cos(theta_s) / pi) / r_s, with Omega = 4 pi / N the solid angle of the ray, for
-dS cos(theta_i) / r_i^2 = Omega (Degli-Esposti et al., IEEE Trans. Antennas Propag. 55, 143, 2007). Polarisation keeps
-its components along theta and phi; phases are those of the path's length."""
+dS cos(theta_i) / r_i^2 = Omega; near a spot, pi r_s^2 is pi r_s^2 + dS, as on the axis of a disc (Degli-Esposti et
+al., IEEE Trans. Antennas Propag. 55, 143, 2007). Polarisation keeps its components along theta and phi; phases are
+those of the path's length."""
 
 import math
 
@@ -70,10 +71,10 @@ def add_scattered(rows, link, world, frame, spot, ue, velocity, field, transfer)
     cosine = qx * spot.nx + qy * spot.ny + qz * spot.nz
     if cosine <= 0.0:
         return
-    loss = leg_loss_db(world, frame, world.bs[0], world.bs[1], world.bs[2], spot.x, spot.y, spot.z, -1, -1)
+    loss = leg_loss_db(world, frame, world.bs[0], world.bs[1], world.bs[2], spot.x, spot.y, spot.z, -1, spot.facet)
     if loss == np.inf:
         return
-    loss += leg_loss_db(world, frame, spot.x, spot.y, spot.z, ue[0], ue[1], ue[2], -1, -1)
+    loss += leg_loss_db(world, frame, spot.x, spot.y, spot.z, ue[0], ue[1], ue[2], spot.facet, -1)
     if loss == np.inf:
         return
     incident = -(spot.kx * spot.nx + spot.ky * spot.ny + spot.kz * spot.nz)
@@ -94,9 +95,9 @@ def add_scattered(rows, link, world, frame, spot, ue, velocity, field, transfer)
             field[b, j] = gamma * seen[3 * b + j]
     total = spot.distance + after
     solid_angle = 4.0 * math.pi / SCATTERING_RAYS
-    amplitude = (
-        world.wavelength / (4.0 * math.pi) * substance.scatter * math.sqrt(solid_angle * cosine / math.pi) / after
-    )
+    area = solid_angle * spot.distance * spot.distance / max(incident, 1e-6)
+    spread = solid_angle * cosine / (math.pi * after * after + area)
+    amplitude = world.wavelength / (4.0 * math.pi) * substance.scatter * math.sqrt(spread)
     amplitude *= 10.0 ** (-loss / 20.0)
     row = make_room(
         rows, link, project(field, qx, qy, qz, amplitude * propagation_phase(total, world.wavelength), transfer)

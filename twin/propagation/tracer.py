@@ -202,10 +202,7 @@ class Tracer:
         ue = ue.reshape(frames, -1, 3)
         velocity = np.zeros_like(ue) if ue_velocity_mps is None else _finite("a velocity", ue_velocity_mps)
         movers = movers or Movers.none(frames)
-        if len(movers.shape) != frames:
-            raise UserError(f"{len(movers.shape)} frames of movers, {frames} of receivers", "movers", "give as many")
-        if movers.shape.size and movers.shape.max() >= len(self.shapes):
-            raise UserError(f"there is no shape {movers.shape.max()}", "movers", "give the tracer that shape")
+        _check_movers(movers, frames, len(self.shapes), ue_mover)
         rows = empty_rows(frames * ue.shape[1], self.max_paths, max(self.order, 1))
         arguments = (
             self.world,
@@ -239,6 +236,26 @@ def _finite(what: str, values: np.ndarray) -> np.ndarray:
     if not np.isfinite(copy).all():
         raise UserError(f"{what} has coordinates that are no finite numbers", "position", "give metres")
     return copy
+
+
+def _check_movers(movers: Movers, frames: int, shapes: int, ue_mover: int | None) -> None:
+    """Movers are of these frames and shapes, and each that is there has a place and a velocity."""
+    count = movers.shape.shape[1] if movers.shape.ndim == 2 else -1
+    if movers.shape.shape != (frames, count):
+        raise UserError(f"movers of shape {movers.shape.shape}", "movers", f"give {frames} frames, as of receivers")
+    for name, array, width in (("pose", movers.pose, 4), ("velocity_mps", movers.velocity_mps, 3)):
+        if array.shape != (frames, count, width):
+            raise UserError(f"{name} has the shape {array.shape}", "movers", f"give {(frames, count, width)}")
+        if not np.isfinite(array[movers.shape >= 0]).all():
+            raise UserError(
+                f"{name} of a mover that is there is no finite number", "movers", "give numbers, or shape -1"
+            )
+    if count and movers.shape.max() >= shapes:
+        raise UserError(f"there is no shape {movers.shape.max()}", "movers", "give the tracer that shape")
+    if ue_mover is not None and not 0 <= ue_mover < count:
+        raise UserError(
+            f"there is no mover {ue_mover}", "ue_mover", f"give 0 to {count - 1}" if count else "leave it out"
+        )
 
 
 def _substances(materials: Sequence[RadioMaterial], carrier_hz: float, specular_loss: bool) -> np.ndarray:

@@ -59,12 +59,30 @@ class Frame(NamedTuple):
 
 
 @njit(cache=True, error_model="numpy")
-def leg_loss_db(world, frame, ax, ay, az, bx, by, bz, first, second):  # type: ignore[no-untyped-def]
-    """Loss of the straight leg from a to b [dB], infinite where it is hidden.
+def pieces_of(world, frame, f):  # type: ignore[no-untyped-def]
+    """Slot of the mover whose facet this is (-1 for what stands still, or no facet), and its pieces in that tree."""
+    if f < 0:
+        return -1, (0, 0)
+    if f < world.still_facets:
+        return -1, (world.facets[f].first, world.facets[f].stop)
+    facet = frame.placed[f - world.still_facets]
+    offset = world.facets[frame.movers[facet.body].facet].first
+    return facet.body, (facet.first - offset, facet.stop - offset)
 
-    What stands still hides, and so do the UE's own body and the movers `first` and `second` off which the path bounces
-    at the ends of the leg. Every other mover takes away what the blockage model says."""
-    if hides(world.nodes, world.triangles, 0, world.still_nodes, ax, ay, az, bx, by, bz):
+
+@njit(cache=True, error_model="numpy")
+def leg_loss_db(world, frame, ax, ay, az, bx, by, bz, before, after):  # type: ignore[no-untyped-def]
+    """Loss of the straight leg from a to b, which lie on the facets `before` and `after` (-1 for none) [dB].
+
+    Infinite where it is hidden. What stands still hides, and so do the UE's own body and the movers off which the path
+    bounces at the ends of the leg; only the facets at the ends do not. Every other mover takes away what the blockage
+    model says.
+    """
+    first, own_1 = pieces_of(world, frame, before)
+    second, own_2 = pieces_of(world, frame, after)
+    nothing = (0, 0)
+    still_1, still_2 = own_1 if first < 0 else nothing, own_2 if second < 0 else nothing
+    if hides(world.nodes, world.triangles, 0, world.still_nodes, ax, ay, az, bx, by, bz, still_1, still_2):
         return np.inf
     loss = 0.0
     margin = 0.0 if world.blockage == 0 else MARGIN_WAVELENGTHS * world.wavelength
@@ -73,7 +91,10 @@ def leg_loss_db(world, frame, ax, ay, az, bx, by, bz, first, second):  # type: i
         if mover.shape < 0 or not near_mover(mover, ax, ay, az, bx, by, bz, margin):
             continue
         if world.blockage == 0 or a == frame.own or a in (first, second):
-            if mover_hides(world.bodies, world.nodes, world.triangles, mover, ax, ay, az, bx, by, bz):
+            moving_1, moving_2 = own_1 if a == first else nothing, own_2 if a == second else nothing
+            if mover_hides(
+                world.bodies, world.nodes, world.triangles, mover, ax, ay, az, bx, by, bz, moving_1, moving_2
+            ):
                 return np.inf
         else:
             loss += blockage_db(world, mover, ax, ay, az, bx, by, bz)

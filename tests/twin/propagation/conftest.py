@@ -176,7 +176,7 @@ def _by_delay(paths):
         k = np.flatnonzero(paths.valid[link])
         first = np.nan_to_num(paths.vertices_m[link][k, 0]).round(6)
         k = k[np.lexsort((*first.T, paths.delay_s[link][k].round(15)))]
-        yield {name: value[link][k] for name, value in vars(paths).items() if value.ndim > len(links)}
+        yield {name: value[link][k] for name, value in vars(paths).items() if np.ndim(value) > len(links)}
 
 
 @pytest.fixture(scope="session")

@@ -260,7 +260,7 @@ def test_results_do_not_depend_on_threads_batches_or_other_frames(world, threads
     for t, r in ((0, 0), (1, 70), (2, 199)):
         part = type(movers)(*(getattr(movers, field.name)[t : t + 1] for field in fields(movers)))
         alone = tracer.paths(ue[t : t + 1, r], velocity[t : t + 1, r], part)
-        for field in fields(everything):
+        for field in fields(everything)[:-1]:  # the last names the model
             np.testing.assert_array_equal(getattr(everything, field.name)[t, r], getattr(alone, field.name)[0])
 
 

@@ -155,6 +155,55 @@ def test_in_a_street_canyon_there_is_every_path_of_three_bounces_and_no_other(wo
         assert_all_paths_and_no_other(rows, bs, ue, (1, 2, 3), world, physics)
 
 
+def square(world, point, normal, size, turn, inset):
+    """A square sheet that holds the point at `inset` of its size from one of its corners."""
+    normal = normal / np.linalg.norm(normal)
+    u = np.cross(normal, [0.36, -0.48, 0.8])
+    u /= np.linalg.norm(u)
+    u = np.cos(turn) * u + np.sin(turn) * np.cross(normal, u)
+    v = np.cross(normal, u)
+    corner = point - inset * size * (u + v)
+    return world.plate(corner, corner + size * u, corner + size * (u + v), corner + size * v)
+
+
+@pytest.mark.parametrize("moving", [False, True])
+@pytest.mark.parametrize("seed", range(4))
+def test_a_path_over_the_very_corners_of_small_sheets_is_found(world, moving, seed):
+    """Wherever the corners point: no beam is taken for narrower than it is."""
+    rng = np.random.default_rng(seed)
+    for _ in range(150):
+        points = rng.uniform(-10, 10, (4, 3))
+        legs = np.diff(points, axis=0)
+        if np.linalg.norm(legs, axis=1).min() < 5.0:
+            continue
+        k = legs / np.linalg.norm(legs, axis=1)[:, None]
+        sheets = [
+            square(world, points[j + 1], k[j + 1] - k[j], *rng.uniform([0.2, 0], [2.5, 6.3]), 1e-3) for j in (0, 1)
+        ]
+        if moving:
+            pose = np.zeros((2, 4))
+            pose[:, :3] = rng.uniform(-30, 30, (2, 3))
+            shapes = [replace(sheet, vertex_m=sheet.vertex_m - at[:3]) for sheet, at in zip(sheets, pose, strict=True)]
+            tracer = Tracer([], points[0], CARRIER_HZ, shapes)
+            paths = tracer.paths(points[3:], movers=world.movers(pose, shape=[0, 1]))
+        else:
+            paths = Tracer(sheets, points[0], CARRIER_HZ).paths(points[3:])
+        found = paths_found(paths, points[0], points[3])
+        assert matches(((0, 1), points), found) or any(cross(sheets[1 - j], a, b) for j, a, b in ends(points))
+
+
+def ends(points):
+    """Which legs the other sheet could cut: the first leg by the second one, the last leg by the first one."""
+    return (0, points[0], points[1]), (1, points[2], points[3])
+
+
+def cross(sheet, a, b):
+    """Whether a segment meets a square sheet between its ends."""
+    origin, u, v = sheet.vertex_m[0], *(sheet.vertex_m[[1, 3]] - sheet.vertex_m[0])
+    s, t, share = np.linalg.solve(np.stack([u, v, a - b], axis=1), a - origin)
+    return 0 <= s <= 1 and 0 <= t <= 1 and 1e-6 < share < 1 - 1e-6
+
+
 @given(st.lists(box_rows, min_size=2, max_size=5), spots, spots)
 @settings(max_examples=60, deadline=None)
 def test_a_path_obeys_the_mirror_law_on_the_facets_that_it_names(world, physics, rows, bs, ue):

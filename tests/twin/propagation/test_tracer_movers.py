@@ -99,6 +99,16 @@ def test_a_mirror_that_comes_closer_shifts_twice(world):
     np.testing.assert_allclose(paths.doppler_hz[0, :2], [0.0, 2 * 20.0 / WAVELENGTH_M], rtol=1e-12)
 
 
+def test_a_floor_that_rises_shifts_by_its_speed_across_itself(world):
+    """Twice w cos(theta) / lambda at the angle of incidence theta; sliding along itself it shifts nothing."""
+    floor = world.plate((-90, -90, 0), (90, -90, 0), (90, 90, 0), (-90, 90, 0), material=world.METAL)
+    ue, tracer = np.array([[24.0, 0.0, 5.0]]), Tracer([], BS, CARRIER_HZ, [floor])
+    cosine = 5.0 / 13.0
+    for velocity, closer in (([0.0, 0.0, 3.0], 2 * 3.0 * cosine), ([4.0, -7.0, 0.0], 0.0)):
+        paths = tracer.paths(ue, movers=world.movers([[0.0, 0.0, 0.0, 0.2]], velocity))
+        assert paths.doppler_hz[0, 1] == pytest.approx(closer / WAVELENGTH_M, abs=1e-6)
+
+
 @pytest.mark.parametrize("order", [1, 2])
 def test_doppler_is_the_difference_of_lengths_between_mirrors_that_move(world, order):
     """Two vans, a wall and the ground in all the orders that there are."""
