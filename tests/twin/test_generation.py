@@ -94,7 +94,7 @@ def test_a_users_error_survives_the_way_back_from_a_worker(tmp_path):
 
     text = load_scenario("street_canyon").where.read_text()
     scenario.write_text(text + "\nscenery:\n  - {file: /nowhere.ply, material: concrete}\n")
-    with pytest.raises(UserError, match="no such file|cannot be read|is not there"):
+    with pytest.raises(UserError, match=r"nowhere\.ply"):
         generate_dataset(scenario, tmp_path / "out", episodes=2, frames=5, workers=2)
     assert not (tmp_path / "out").exists() or not scan(tmp_path / "out").episodes
 

@@ -27,20 +27,24 @@ def is_enclosed(world, frame, x, y, z):  # type: ignore[no-untyped-def]
         body = world.bodies[b]
         if body.closed and inside[b] != (body.holds_bs != 0):
             return True
-    alone = np.zeros(1, np.bool_)
     for a in range(frame.movers.shape[0]):
         mover = frame.movers[a]
         if mover.shape < 0 or a == frame.own or not world.bodies[mover.shape].closed:
             continue
-        if (x - mover.cx) ** 2 + (y - mover.cy) ** 2 + (z - mover.cz) ** 2 > mover.radius**2:
-            continue
-        alone[0] = False
-        body = world.bodies[mover.shape]
-        px, py, pz = in_own_frame(mover, x, y, z)
-        crossings(
-            world.nodes, world.triangles, body.root, body.end, px, py, pz, _RAY[0], _RAY[1], _RAY[2],
-            np.zeros(0, np.int64), alone,
-        )  # fmt: skip
-        if alone[0]:
+        if _in_mover(world, mover, x, y, z) != _in_mover(world, mover, world.bs[0], world.bs[1], world.bs[2]):
             return True
     return False
+
+
+@njit(cache=True, error_model="numpy")
+def _in_mover(world, mover, x, y, z):  # type: ignore[no-untyped-def]
+    if (x - mover.cx) ** 2 + (y - mover.cy) ** 2 + (z - mover.cz) ** 2 > mover.radius**2:
+        return False
+    body = world.bodies[mover.shape]
+    odd = np.zeros(1, np.bool_)
+    px, py, pz = in_own_frame(mover, x, y, z)
+    crossings(
+        world.nodes, world.triangles, body.root, body.end, px, py, pz, _RAY[0], _RAY[1], _RAY[2],
+        np.zeros(0, np.int64), odd,
+    )  # fmt: skip
+    return odd[0]

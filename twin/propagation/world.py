@@ -85,7 +85,9 @@ def leg_loss_db(world, frame, ax, ay, az, bx, by, bz, before, after):  # type: i
     if hides(world.nodes, world.triangles, 0, world.still_nodes, ax, ay, az, bx, by, bz, still_1, still_2):
         return np.inf
     loss = 0.0
-    margin = 0.0 if world.blockage == 0 else MARGIN_WAVELENGTHS * world.wavelength
+    margin = 0.0
+    if world.blockage != 0:
+        margin = MARGIN_WAVELENGTHS * world.wavelength if world.blockage == 1 else np.inf  # model B has a long tail
     for a in range(frame.movers.shape[0]):
         mover = frame.movers[a]
         if mover.shape < 0 or not near_mover(mover, ax, ay, az, bx, by, bz, margin):

@@ -1,6 +1,7 @@
 """From transfer matrices to gains: what the antennas at both ends make of the paths."""
 
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 from jaxtyping import Float
@@ -35,7 +36,7 @@ def through_antennas(
         place = order.reshape(*order.shape, *[1] * (array.ndim - order.ndim))
         return np.take_along_axis(array, place, axis=order.ndim - 1)
 
-    along_paths = {
+    along_paths: dict[str, Any] = {
         name: sorted_by_power(getattr(paths, name))
         for name in (
             "transfer", "delay_s", "aod_rad", "aoa_rad", "doppler_hz", "kind", "body", "facet", "vertices_m",
