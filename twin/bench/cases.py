@@ -13,8 +13,13 @@ __all__ = ["CARRIER_HZ", "Case", "city", "moving_street", "part_of", "static_str
 
 CARRIER_HZ = 28e9
 STREET, CITY = "simple_street_canyon_with_cars", "munich"
+STREET_BS_M = (-33.0, 0.0, 6.0)
 STREET_REACH_M = 80.0
 """Cars and receivers drive on to this distance from the middle, and begin again at the other end [m]."""
+STREET_ACROSS_M = (-7.0, 8.0)
+"""Receivers stand anywhere between the house fronts, which are 18 m apart [m]."""
+ANTENNA_M = 1.7
+"""Height of their antennas, above the roofs of the cars [m]."""
 STEP_M = 1.0
 """What each of them drives between two frames [m]."""
 
@@ -49,10 +54,11 @@ class Case:
 
 
 def _on_the_street(receivers: int) -> tuple[tuple[Body, ...], np.ndarray, np.ndarray]:
-    """Bodies, base station at street level, and receivers on the road and its sides."""
-    scene = parity_scene(STREET)
-    bodies = scene.bodies(CARRIER_HZ)
-    return bodies, np.array(scene.stations_m[-1]), scene.receivers(np.random.default_rng(0), receivers, bodies)
+    """Bodies, base station, and receivers on the road and its sides."""
+    rng = np.random.default_rng(0)
+    x, y = (rng.uniform(*span, receivers) for span in ((-STREET_REACH_M, STREET_REACH_M), STREET_ACROSS_M))
+    ue_m = np.column_stack([x, y, np.full(receivers, ANTENNA_M)])
+    return parity_scene(STREET).bodies(CARRIER_HZ), np.array(STREET_BS_M), ue_m
 
 
 def static_street(receivers: int) -> Case:
@@ -89,6 +95,7 @@ def city(receivers: int) -> Case:
 
 def part_of(case: Case, triangles: int) -> Case:
     """The ground, and what stands nearest to the base station until there are so many triangles."""
+
     def distance_m(body: Body) -> float:
         return float(np.linalg.norm(body.vertex_m - case.bs_m, axis=1).min()) if body.name != "ground" else -1.0
 

@@ -2,7 +2,8 @@
 
 Both trace the same frames of the same scenes to the same order, specular reflections alone, on one thread and on two.
 Of ours `Tracer.paths` is timed, from positions to every array of `Paths`; of Sionna what `twin.bench.rival` says. A
-ratio is the worse of those on one thread and on two. """
+ratio is the worse of those on one thread and on two.
+"""
 
 import math
 import time
@@ -14,7 +15,6 @@ from twin.bench.cases import CARRIER_HZ, Case, city, moving_street, part_of, sta
 from twin.bench.rival import Rival
 from twin.bench.timing import Rates, Sizes, best_rate, numba_threads
 from twin.errors import UserError
-from twin.propagation.sionna import RECEIVERS_A_SOLVE
 from twin.propagation.tracer import Tracer
 
 __all__ = ["moving_scene", "munich", "static_scene"]
@@ -77,14 +77,18 @@ def munich(sizes: Sizes, note: Note) -> Rates:
 
 
 def _many_receivers(name: str, case: Case, sizes: Sizes, note: Note) -> Rates:
-    """Rates over all receivers of a case; Sionna solves as many together as is fastest."""
+    """Rates over all receivers of a case; Sionna solves as many together as is fastest.
+
+    The first of `Sizes.groups` says how many rays are needed. Larger ones lose paths: those that do not find enough
+    with as many rays are left out.
+    """
     ours = {threads: _ours(case, threads, sizes) for threads in THREADS}
     rival = _rival(case, sizes, note)
     theirs: dict[int, float] = {}
     details: Rates = {}
-    for group in sizes.groups if rival else ():
-        samples = rival and rival.fewest_samples(group)
-        if rival is None or samples is None:
+    samples = rival.fewest_samples(sizes.groups[0]) if rival else None
+    for group in sizes.groups:
+        if rival is None or samples is None or not rival.finds_enough(group, samples):
             continue
         found = {threads: rival.rate(group, samples, threads) for threads in THREADS}
         if sum(found.values()) > sum(theirs.values()):

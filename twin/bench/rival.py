@@ -2,7 +2,8 @@
 
 What stands still is one mesh a material, as Sionna's own loader merges it; movers are moved by one update a frame; the
 table in which it marks what it has found has the size that Sionna gives it. Only its own work is timed: the update of
-the scene, the solve, and the evaluation of the coefficients and delays. What the twin makes of them is not. """
+the scene, the solve, and the evaluation of the coefficients and delays. What the twin makes of them is not.
+"""
 
 import math
 import os
@@ -24,7 +25,8 @@ __all__ = ["ENOUGH", "Rival", "merged"]
 ENOUGH = 0.99
 """Share of the paths of a dense solve, direct ones aside, that have to be found."""
 MOST_PATHS = 64
-SIONNA_TABLE_SIZE = 1_000_000
+HASH_SLOTS = 1_000_000
+"""Of the solver's table, as Sionna has them; more cost time."""
 
 
 class Rival:
@@ -38,8 +40,8 @@ class Rival:
         _load_on_the_cpu()
         self.case, self.sizes = case, sizes
         self.tracer = SionnaTracer(
-            merged(case.bodies), case.bs_m, CARRIER_HZ, case.shapes, case.order, MOST_PATHS, receivers_a_solve=1,
-            hash_slots=SIONNA_TABLE_SIZE,
+            merged(case.bodies), case.bs_m, CARRIER_HZ, case.shapes, case.order, MOST_PATHS,
+            hash_slots=HASH_SLOTS,
         )  # fmt: skip
         self._wanted = self._reflected(self._reference_case, sizes.reference_samples, RECEIVERS_A_SOLVE)
 
@@ -61,15 +63,19 @@ class Rival:
 
     def fewest_samples(self, group: int) -> int | None:
         """Rays a solve, doubled until enough is found with so many receivers a solve; None where that never is."""
-        few = self._reference_case
-        full = self.case.frames(len(few.ue_m)).receivers(max(group, few.ue_m.shape[1]))
         samples = self.sizes.first_samples
         while samples <= self.sizes.reference_samples:
-            found = self._reflected(full, samples, group)
-            if len(found & self._wanted) >= ENOUGH * len(self._wanted):
+            if self.finds_enough(group, samples):
                 return samples
             samples *= 2
         return None
+
+    def finds_enough(self, group: int, samples: int) -> bool:
+        """Whether so many rays find what is to be found with so many receivers a solve."""
+        few = self._reference_case
+        full = self.case.frames(len(few.ue_m)).receivers(max(group, few.ue_m.shape[1]))
+        found = self._reflected(full, samples, group)
+        return len(found & self._wanted) >= ENOUGH * len(self._wanted)
 
     def rate(self, group: int, samples: int, threads: int) -> float:
         """Receivers a second, all frames one after the other, in the fastest of some runs; a first one compiles."""
@@ -124,7 +130,7 @@ def _load_on_the_cpu() -> None:
             os.environ["CUDA_VISIBLE_DEVICES"] = visible
     import mitsuba
 
-    if not mitsuba.variant().startswith("llvm"):
+    if not str(mitsuba.variant()).startswith("llvm"):
         raise UserError("Sionna RT runs on a GPU", "backend sionna", "hide it: CUDA_VISIBLE_DEVICES= twin bench")
 
 

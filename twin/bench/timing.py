@@ -23,9 +23,8 @@ class Sizes:
         episodes: of a scenario that are generated.
         moving_frames, moving_receivers: frames of the moving scene; receivers in the second run over them.
         static_receivers, city_receivers: receivers of the static scene and of `munich`.
-        groups: of receivers that Sionna may solve together; the fastest that finds enough counts.
-        reference_samples, reference_solves: rays of the solves of Sionna that say what is to be found; how many of
-        those.
+        groups: of receivers that Sionna may solve together, smallest first; the fastest that finds enough counts.
+        reference_samples, reference_solves: rays of the solves of Sionna that say what is to be found, and how many.
         first_samples: fewest rays that Sionna launches a solve.
         facets: triangles of the parts of `munich`.
         many_receivers, chunk: receivers of the memory test, and how many of them at a time.
@@ -35,13 +34,13 @@ class Sizes:
     least_s: float = 0.3
     sweep_frames: int = 200_000
     episodes: int = 8
-    moving_frames: int = 30
+    moving_frames: int = 40
     moving_receivers: int = 50
-    static_receivers: int = 512
-    city_receivers: int = 512
-    groups: tuple[int, ...] = (128, 512)
+    static_receivers: int = 2048
+    city_receivers: int = 2048
+    groups: tuple[int, ...] = (128, 512, 2048)
     reference_samples: int = 10_000_000
-    reference_solves: int = 4
+    reference_solves: int = 6
     first_samples: int = 1_000
     facets: tuple[int, ...] = (100, 1_000, 10_000, 40_000)
     many_receivers: int = 1_000_000
@@ -60,10 +59,7 @@ def numba_threads(count: int) -> Iterator[None]:
 
 
 def best_rate(count: int, action: Callable[[], object], sizes: Sizes) -> float:
-    """How many of the `count` things that an action does are done a second, in the fastest run.
-
-    A first one compiles.
-    """
+    """How many of the `count` things that an action does are done a second in the fastest run; a first one compiles."""
     action()
     best = 0.0
     for _ in range(sizes.repeats):

@@ -198,7 +198,7 @@ def hides(nodes, triangles, root, stop, ax, ay, az, bx, by, bz, own_1=(0, 0), ow
     """Whether a triangle of the tree root .. stop lies between a and b, further than `GRAZE_M` from both.
 
     Triangles with numbers in the ranges `own_1` and `own_2` do not count: those of the facets on which a and b lie,
-    which are plane but for rounding, and would hide grazing rays. """
+    which are plane but for rounding, and would hide grazing rays."""
     dx, dy, dz = bx - ax, by - ay, bz - az
     length = math.sqrt(dx * dx + dy * dy + dz * dz)
     if length <= 2.0 * GRAZE_M:

@@ -92,7 +92,7 @@ class Figures:
         same_points_error_max: as `transfer_error_max`, of our paths over the bounce points of theirs.
         phase_error_deg: median, 90 %, 99 % and largest.
         near_phase_error_deg_max: largest among the paths that are short enough for float32 (`near_m`).
-        gain_error_db: as `phase_error_deg`.
+        gain_error_db: as `phase_error_deg`; `strong_gain_error_db`: of the strong paths alone.
     """
 
     name: str
@@ -109,6 +109,7 @@ class Figures:
     phase_error_deg: tuple[float, ...] | None
     near_phase_error_deg_max: float | None
     gain_error_db: tuple[float, ...] | None
+    strong_gain_error_db: tuple[float, ...] | None
 
 
 def near_m(carrier_hz: float) -> float:
@@ -246,8 +247,8 @@ def figures_of(
     def largest(values: np.ndarray, where: np.ndarray = inside) -> float | None:
         return float(values[where].max()) if where.any() else None
 
-    def spread(values: np.ndarray) -> tuple[float, ...] | None:
-        return tuple(float(v) for v in np.quantile(values[inside], QUANTILES)) if inside.any() else None
+    def spread(values: np.ndarray, where: np.ndarray = inside) -> tuple[float, ...] | None:
+        return tuple(float(v) for v in np.quantile(values[where], QUANTILES)) if where.any() else None
 
     return Figures(
         name=name,
@@ -264,6 +265,7 @@ def figures_of(
         phase_error_deg=spread(found.phase_deg),
         near_phase_error_deg_max=largest(found.phase_deg, near),
         gain_error_db=spread(np.abs(found.gain_db)),
+        strong_gain_error_db=spread(np.abs(found.gain_db), inside & strong(ours)[link, i]),
     )
 
 

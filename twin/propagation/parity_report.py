@@ -134,7 +134,7 @@ def _scene_table(comparisons: Sequence[Comparison]) -> str:
 def _edge_table(comparisons: Sequence[Comparison]) -> str:
     heads = (
         "scene", "GHz", "edges ours", "theirs", "matched of ours %", "of theirs %", "delay ps", "angle deg",
-        "gain dB, with Sionna's coefficient: 50 / 90 / 99 / 100 %", "gain dB, with ours",
+        "gain dB, with Sionna's coefficient: 50 / 90 / 99 / 100 %", "gain dB, with ours", "of those within 30 dB",
     )  # fmt: skip
 
     def row(comparison: Comparison, edges: Figures, alike: Figures) -> tuple[str, ...]:
@@ -142,6 +142,7 @@ def _edge_table(comparisons: Sequence[Comparison]) -> str:
             comparison.scene, f"{comparison.carrier_hz / 1e9:g}", str(alike.ours), str(alike.theirs),
             _share(alike.matched_share_ours), _share(alike.matched_share_theirs), _number(alike.delay_error_ps_max),
             _number(alike.angle_error_deg_max), _spread(alike.gain_error_db), _spread(edges.gain_error_db),
+            _spread(edges.strong_gain_error_db),
         )  # fmt: skip
 
     return _table(heads, (row(c, c.edges, c.edges_alike) for c in comparisons if c.edges and c.edges_alike))
