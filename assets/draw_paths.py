@@ -49,7 +49,8 @@ def main() -> None:
     paths, bs_m, ue_m = simulator.paths(FRAME, FRAME + 1), simulator.bs_m, simulator.ue_m[FRAME]
     figure = plt.figure(figsize=(11, 4.6), dpi=110)
     axes = figure.add_axes((-0.25, -0.45, 1.5, 1.85), projection="3d", computed_zorder=False)
-    road = np.array([[x, y, 0.0] for x, y in ((ALONG_M[0], 5.5), (ALONG_M[1], 5.5), (ALONG_M[1], 18.5), (ALONG_M[0], 18.5))])
+    low, high = ALONG_M
+    road = np.array([[low, 5.5, 0.0], [high, 5.5, 0.0], [high, 18.5, 0.0], [low, 18.5, 0.0]])
     draw_box(axes, road, np.array([[0, 1, 2], [0, 2, 3]]), "#d9dcdf", 0.9)
     for body in simulator.scene.bodies[1:]:
         near = body.vertex_m[:, 1].mean() < 0.0  # would hide the street

@@ -12,8 +12,8 @@ from jepa.config import PretrainConfig, preset
 from jepa.experiments.table import markdown_table, write_json
 from twin.console import progress_bar
 from twin.errors import UserError
-from twin.recording import verify_dataset
 from twin.generation import generate_dataset
+from twin.recording import verify_dataset
 
 __all__ = ["BASELINES", "EPISODES", "SCENARIO", "run"]
 
