@@ -9,10 +9,10 @@ from twin.geometry.bvh import hides
 from twin.propagation.fields import project, propagation_phase, reflect, start
 from twin.propagation.movers import in_own_frame, mover_hides
 from twin.propagation.rows import make_room
-from twin.propagation.surfaces import CLEARANCE_M, height_over, in_facet
+from twin.propagation.surfaces import CLEARANCE_M, in_facet
 from twin.propagation.world import blockage_db, leg_loss_db
 
-__all__ = ["add_direct", "add_reflected", "bounce_points", "unit"]
+__all__ = ["add_direct", "add_reflected", "bounce_points", "next_aimed", "unit"]
 
 
 @njit(cache=True, error_model="numpy")
@@ -58,17 +58,34 @@ def add_direct(rows, link, world, frame, ue, velocity, field, transfer):  # type
 
 
 @njit(cache=True, error_model="numpy")
-def _aimed(chain, facet, x, y, z):  # type: ignore[no-untyped-def]
-    """Where the line from the receiver (or the bounce before) to the chain's image meets its facet's circle, or NaN."""
-    here = height_over(facet, x, y, z)
+def _aimed(chain, x, y, z):  # type: ignore[no-untyped-def]
+    """Where the line to the chain's image meets its last facet's circle, or NaN."""
+    here = chain.nx * x + chain.ny * y + chain.nz * z - chain.offset
     if here * chain.height >= 0.0 or abs(here) < CLEARANCE_M:
         return np.nan, 0.0, 0.0
     share = here / (here - chain.height)
     px, py, pz = x + share * (chain.x - x), y + share * (chain.y - y), z + share * (chain.z - z)
-    rx, ry, rz = px - facet.cx, py - facet.cy, pz - facet.cz
-    if rx * rx + ry * ry + rz * rz > facet.radius * facet.radius * (1.0 + 1e-9):
+    rx, ry, rz = px - chain.cx, py - chain.cy, pz - chain.cz
+    if rx * rx + ry * ry + rz * rz > chain.radius * chain.radius * (1.0 + 1e-9):
         return np.nan, 0.0, 0.0
     return px, py, pz
+
+
+@njit(cache=True, error_model="numpy")
+def next_aimed(chains, first, last, x, y, z):  # type: ignore[no-untyped-def]
+    """The first of the chains first .. last - 1 whose last facet's circle the line to its image meets, or `last`."""
+    for number in range(first, last):
+        chain = chains[number]
+        here = chain.nx * x + chain.ny * y + chain.nz * z - chain.offset
+        if here * chain.height >= 0.0:
+            continue
+        share = here / (here - chain.height)
+        rx = x + share * (chain.x - x) - chain.cx
+        ry = y + share * (chain.y - y) - chain.cy
+        rz = z + share * (chain.z - z) - chain.cz
+        if rx * rx + ry * ry + rz * rz <= chain.radius * chain.radius * (1.0 + 1e-9):
+            return number
+    return last
 
 
 @njit(cache=True, error_model="numpy")
@@ -83,7 +100,7 @@ def bounce_points(tree, chains, number, level, facets, pieces, movers, placed, s
         chain = tree[number] if number < known else chains[number - known]
         f = chain.facet
         facet = facets[f] if f < still else placed[f - still]
-        x, y, z = _aimed(chain, facet, x, y, z)
+        x, y, z = _aimed(chain, x, y, z)
         if math.isnan(x):
             return False
         px, py, pz = x, y, z

@@ -23,12 +23,14 @@ LAUNCHED_RAYS = 1_000_000
 """Rays launched from the base station into a large scene."""
 
 CHAIN = np.dtype(
-    [(name, np.float64) for name in ["x", "y", "z", "height", "ux", "uy", "uz", "cosine", "sine"]]
+    [(name, np.float64) for name in ["x", "y", "z", "height", "nx", "ny", "nz", "offset", "cx", "cy", "cz", "radius"]]
+    + [(name, np.float64) for name in ["ux", "uy", "uz", "cosine", "sine"]]
     + [(name, np.int64) for name in ("parent", "facet")]
 )
-"""A chain: the base station's image in all of its facets [m], the image's signed height over the plane of the last
-[m], the cone from the image around that facet (axis u, cosine and sine of the half angle; cosine -1 all around), the
-chain without the last facet (-1 for none), and the last facet."""
+"""A chain: the base station's image in all of its facets [m], the image's signed height over the plane of the last [m],
+that plane and a circle around the facet (as in `FACET`, so that chains can be tried one after the other), the cone from
+the image around that facet (axis u, cosine and sine of the half angle; cosine -1 all around), the chain without the
+last facet (-1 for none), and the last facet."""
 
 
 @njit(cache=True, error_model="numpy")
@@ -95,6 +97,8 @@ def _next_height(pieces, movers, chain, last, last_moves, facet, moves):  # type
 def _set(chain, parent, f, facet, x, y, z, height):  # type: ignore[no-untyped-def]
     """Make the record that mirrors the point, at that height over the facet of number f."""
     chain.parent, chain.facet, chain.height = parent, f, -height
+    chain.nx, chain.ny, chain.nz, chain.offset = facet.nx, facet.ny, facet.nz, facet.offset
+    chain.cx, chain.cy, chain.cz, chain.radius = facet.cx, facet.cy, facet.cz, facet.radius
     chain.x, chain.y = x - 2.0 * height * facet.nx, y - 2.0 * height * facet.ny
     chain.z = z - 2.0 * height * facet.nz
     dx, dy, dz = facet.cx - chain.x, facet.cy - chain.y, facet.cz - chain.z

@@ -1,4 +1,4 @@
-"""What the kernels fill: the paths of every link, strongest first."""
+"""What the kernels fill: the paths of every link, in the order in which they are found, and `Paths` of it."""
 
 from typing import NamedTuple
 
@@ -59,58 +59,59 @@ def empty_rows(links: int, paths: int, bounces: int) -> Rows:
 
 @njit(cache=True, error_model="numpy")
 def make_room(rows, link, power):  # type: ignore[no-untyped-def]
-    """Row for a path of that power, the weaker ones moved down; -1 when all are stronger. Ties keep their order.
-
-    The row's bounces are cleared.
-    """
-    size = rows.power.shape[1]
+    """A free row of the link, or that of its weakest path; -1 when all are stronger. The row's bounces are cleared."""
     if not power > 0.0:
         return -1
-    count = rows.number[link]
-    if count == size and power <= rows.power[link, size - 1]:
-        return -1
-    k = count if count < size else size - 1
-    while k > 0 and rows.power[link, k - 1] < power:
-        rows.power[link, k], rows.length[link, k] = rows.power[link, k - 1], rows.length[link, k - 1]
-        rows.rate[link, k], rows.loss[link, k] = rows.rate[link, k - 1], rows.loss[link, k - 1]
-        rows.transfer[link, k] = rows.transfer[link, k - 1]
-        rows.departure[link, k], rows.arrival[link, k] = rows.departure[link, k - 1], rows.arrival[link, k - 1]
-        rows.kind[link, k], rows.body[link, k] = rows.kind[link, k - 1], rows.body[link, k - 1]
-        rows.facet[link, k], rows.vertex[link, k] = rows.facet[link, k - 1], rows.vertex[link, k - 1]
-        k -= 1
-    rows.number[link] = min(count + 1, size)
+    size = rows.power.shape[1]
+    k = rows.number[link]
+    if k < size:
+        rows.number[link] = k + 1
+    else:
+        k = 0
+        for other in range(1, size):
+            if rows.power[link, other] < rows.power[link, k]:
+                k = other
+        if power <= rows.power[link, k]:
+            return -1
     rows.power[link, k] = power
-    rows.kind[link, k], rows.body[link, k], rows.facet[link, k] = 0, -1, -1
-    rows.vertex[link, k] = np.nan
+    for bounce in range(rows.kind.shape[2]):
+        rows.kind[link, k, bounce], rows.body[link, k, bounce], rows.facet[link, k, bounce] = 0, -1, -1
+        for axis in range(3):
+            rows.vertex[link, k, bounce, axis] = np.nan
     return k
 
 
 def paths_of(rows: Rows, links: tuple[int, ...], wavelength_m: float) -> Paths:
     """The paths of links in that shape, between isotropic antennas of vertical polarisation."""
     valid = np.arange(rows.power.shape[1]) < rows.number[:, None]
-
-    transfer = np.where(valid[..., None, None], rows.transfer, 0.0).astype(np.complex64)
+    order = np.argsort(-np.where(valid, rows.power, -1.0), axis=1, kind="stable")
 
     def shaped(array: np.ndarray) -> np.ndarray:
         return array.reshape(*links, *array.shape[1:])
 
+    def along_paths(array: np.ndarray, padding: float | int) -> np.ndarray:
+        picked = np.take_along_axis(array, order.reshape(*order.shape, *[1] * (array.ndim - 2)), axis=1)
+        picked[~valid] = padding
+        return shaped(picked)
+
     def angles(direction: np.ndarray) -> np.ndarray:
         x, y, z = np.moveaxis(direction, -1, 0)
         pair = np.stack([np.arctan2(y, x), np.arccos(np.clip(z, -1.0, 1.0))], axis=-1)
-        return shaped(np.where(valid[..., None], pair, 0.0))
+        return along_paths(pair, 0.0)
 
+    transfer = along_paths(rows.transfer.astype(np.complex64), 0.0)
     return Paths(
-        transfer=shaped(transfer),
-        gain=shaped(transfer[..., 0, 0].copy()),
-        delay_s=shaped(np.where(valid, rows.length / SPEED_OF_LIGHT_MPS, 0.0)),
+        transfer=transfer,
+        gain=transfer[..., 0, 0].copy(),
+        delay_s=along_paths(rows.length / SPEED_OF_LIGHT_MPS, 0.0),
         aod_rad=angles(rows.departure),
         aoa_rad=angles(rows.arrival),
-        doppler_hz=shaped(np.where(valid, -rows.rate / wavelength_m, 0.0)),
-        kind=shaped(np.where(valid[..., None], rows.kind, np.int8(-1))),
-        body=shaped(np.where(valid[..., None], rows.body, np.int32(-1))),
-        facet=shaped(np.where(valid[..., None], rows.facet, np.int32(-1))),
-        vertices_m=shaped(np.where(valid[..., None, None], rows.vertex, np.nan)),
-        blockage_db=shaped(rows.loss),
+        doppler_hz=along_paths(-rows.rate / wavelength_m, 0.0),
+        kind=along_paths(rows.kind, -1),
+        body=along_paths(rows.body, -1),
+        facet=along_paths(rows.facet, -1),
+        vertices_m=along_paths(rows.vertex, np.nan),
+        blockage_db=along_paths(rows.loss, 0.0),
         valid=shaped(valid),
         line_of_sight=shaped(rows.clear),
         blocked=shaped(rows.blocked),

@@ -17,7 +17,7 @@ from numba import njit
 
 from twin.errors import UserError
 from twin.geometry.facets import Body
-from twin.propagation.bounces import add_direct, add_reflected, bounce_points
+from twin.propagation.bounces import add_direct, add_reflected, bounce_points, next_aimed
 from twin.propagation.diffraction import HOLM, SIONNA
 from twin.propagation.edges import WEDGE, add_diffracted, wedge_records
 from twin.propagation.enclosure import is_enclosed
@@ -63,16 +63,19 @@ def _trace_jobs(world, shape, pose, mover_velocity, own, ue, velocity, rows, fir
             add_direct(rows, link, world, frame, here, velocity[t, r], field, transfer)
             for level in range(order):
                 for part in range(2):
-                    low = world.tree_begin[level] if part == 0 else known + begin[level]
-                    high = world.tree_begin[level + 1] if part == 0 else known + begin[level + 1]
-                    for number in range(low, high):
+                    some = world.tree if part == 0 else chains
+                    starts, offset = (world.tree_begin, 0) if part == 0 else (begin, known)
+                    last_chain = starts[level + 1]
+                    number = next_aimed(some, starts[level], last_chain, here[0], here[1], here[2])
+                    while number < last_chain:
                         if bounce_points(
-                            world.tree, chains, number, level, world.facets, world.pieces, movers, placed,
+                            world.tree, chains, offset + number, level, world.facets, world.pieces, movers, placed,
                             world.still_facets, here[0], here[1], here[2], points, bounced,
                         ):  # fmt: skip
                             add_reflected(
                                 rows, link, world, frame, here, velocity[t, r], level, points, bounced, field, transfer
                             )
+                        number = next_aimed(some, number + 1, last_chain, here[0], here[1], here[2])
             for number in range(world.wedges.shape[0]):
                 add_diffracted(rows, link, world, frame, world.wedges[number], here, velocity[t, r], field, transfer)
             for number in range(world.spots.shape[0]):
