@@ -16,7 +16,7 @@ from twin.propagation.parity_run import Comparison, compare_scene, densities
 from twin.propagation.parity_scenes import SCENES, THICKNESS_M, parity_scene
 from twin.propagation.tracer import Tracer
 
-needs_sionna = pytest.mark.skipif(importlib.util.find_spec("sionna") is None, reason="needs sionna-rt")
+needs_sionna = pytest.mark.usefixtures("sionna_rt")
 
 CARRIER_HZ = 28e9
 

@@ -1,6 +1,5 @@
 """Sionna RT as a backend: where it is found, what moves, and that it finds the same whoever else is asked for."""
 
-import importlib.util
 from dataclasses import replace
 
 import numpy as np
@@ -16,7 +15,7 @@ from twin.propagation.paths import Interaction
 from twin.propagation.sionna import SionnaTracer, find_llvm, load_sionna
 from twin.propagation.tracer import Tracer
 
-needs_sionna = pytest.mark.skipif(importlib.util.find_spec("sionna") is None, reason="needs sionna-rt")
+needs_sionna = pytest.mark.usefixtures("sionna_rt")
 
 BS = np.array([0.0, 0.0, 6.0])
 CARRIER_HZ = 28e9
