@@ -12,6 +12,8 @@ import numpy as np
 from jaxtyping import Float
 from numba import njit
 
+from twin.compiled import leaf
+
 __all__ = ["GRAZE_M", "Bvh", "build_bvh", "crossings", "hides", "joined", "nearest"]
 
 GRAZE_M = 1e-4
@@ -157,7 +159,7 @@ def joined(trees: Sequence[Bvh]) -> tuple[Bvh, np.ndarray]:
     return Bvh(np.concatenate(nodes), np.concatenate([np.empty(0, TRIANGLE), *(t.triangle for t in trees)])), starts
 
 
-@njit(cache=True, error_model="numpy")
+@leaf
 def _crosses_box(node, ax, ay, az, ix, iy, iz, reach):  # type: ignore[no-untyped-def]
     """Whether a + t d, 0 <= t <= reach, passes the node's box; i = 1 / d."""
     x1, x2 = (node.x0 - ax) * ix, (node.x1 - ax) * ix
@@ -168,7 +170,7 @@ def _crosses_box(node, ax, ay, az, ix, iy, iz, reach):  # type: ignore[no-untype
     return enter <= leave
 
 
-@njit(cache=True, error_model="numpy")
+@leaf
 def _meets(triangle, ax, ay, az, dx, dy, dz):  # type: ignore[no-untyped-def]
     """t with a + t d on the triangle (Moeller and Trumbore, 1997); -1 where it passes by."""
     ux, uy, uz, vx, vy, vz = triangle.ux, triangle.uy, triangle.uz, triangle.vx, triangle.vy, triangle.vz
@@ -188,12 +190,12 @@ def _meets(triangle, ax, ay, az, dx, dy, dz):  # type: ignore[no-untyped-def]
     return (vx * qx + vy * qy + vz * qz) * scale
 
 
-@njit(cache=True, error_model="numpy")
+@leaf
 def _inverse(d):  # type: ignore[no-untyped-def]
     return 1.0 / d if abs(d) > 1e-30 else 1e30
 
 
-@njit(cache=True, error_model="numpy")
+@leaf
 def hides(nodes, triangles, root, stop, ax, ay, az, bx, by, bz, own_1=(0, 0), own_2=(0, 0)):  # type: ignore[no-untyped-def]
     """Whether a triangle of the tree root .. stop lies between a and b, further than `GRAZE_M` from both.
 
@@ -220,7 +222,7 @@ def hides(nodes, triangles, root, stop, ax, ay, az, bx, by, bz, own_1=(0, 0), ow
     return False
 
 
-@njit(cache=True, error_model="numpy")
+@leaf
 def nearest(nodes, triangles, root, stop, ax, ay, az, dx, dy, dz, beyond):  # type: ignore[no-untyped-def]
     """Distance t > beyond to the first triangle along the unit vector d, and its number.
 
@@ -241,7 +243,7 @@ def nearest(nodes, triangles, root, stop, ax, ay, az, dx, dy, dz, beyond):  # ty
     return best, which
 
 
-@njit(cache=True, error_model="numpy")
+@leaf
 def crossings(nodes, triangles, root, stop, ax, ay, az, dx, dy, dz, owner, odd):  # type: ignore[no-untyped-def]
     """Toggle odd[owner] for every triangle that the ray from a along d meets; odd[0] where there are no owners."""
     ix, iy, iz = _inverse(dx), _inverse(dy), _inverse(dz)

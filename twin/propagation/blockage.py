@@ -7,7 +7,7 @@ Kernels: plain floats in, no allocation, so that one frame is one iteration of t
 
 import math
 
-from numba import njit
+from twin.compiled import leaf
 
 __all__ = [
     "blockage_model_b_db",
@@ -26,7 +26,7 @@ NEGLIGIBLE_DB = 20.0
 """A way past a box that loses so much more than another carries nothing."""
 
 
-@njit(cache=True, error_model="numpy")
+@leaf
 def knife_edge_db(nu: float) -> float:
     """Loss of a single knife edge J(nu) [dB] (ITU-R P.526-15, eq. 31): 6.0 at nu = 0, 0 from -0.78 downwards."""
     if nu <= CLEAR_NU:
@@ -35,7 +35,7 @@ def knife_edge_db(nu: float) -> float:
     return max(0.0, 6.9 + 20.0 * math.log10(math.sqrt(shifted * shifted + 1.0) + shifted))
 
 
-@njit(cache=True, error_model="numpy")
+@leaf
 def double_knife_edge_db(h1, h2, a, b, c, wavelength):  # type: ignore[no-untyped-def]
     """Loss [dB] of two edges at heights h1, h2 [m] over the ray, a, b and c [m] apart along it, from end to end.
 
@@ -83,7 +83,7 @@ def double_knife_edge_db(h1, h2, a, b, c, wavelength):  # type: ignore[no-untype
     return loss
 
 
-@njit(cache=True, error_model="numpy")
+@leaf
 def _weight(s, run, scale, wavelength):  # type: ignore[no-untyped-def]
     """sqrt(2 (d1 + d2) / (lambda d1 d2)) [1/m] of an edge at s of a ray whose plan length is `run`."""
     d1 = max(s * scale, END_M)
@@ -91,7 +91,7 @@ def _weight(s, run, scale, wavelength):  # type: ignore[no-untyped-def]
     return math.sqrt(2.0 * (d1 + d2) / (wavelength * d1 * d2))
 
 
-@njit(cache=True, error_model="numpy")
+@leaf
 def _corner(k, box, c, s, ex, ey):  # type: ignore[no-untyped-def]
     """Corner k = 0 .. 3 of the plan, around it, from the middle: along and to the left of the unit vector e [m]."""
     forward = 0.5 * box[3] * (1.0 if k == 0 or k == 3 else -1.0)
@@ -100,7 +100,7 @@ def _corner(k, box, c, s, ex, ey):  # type: ignore[no-untyped-def]
     return x * ex + y * ey, y * ex - x * ey
 
 
-@njit(cache=True, error_model="numpy")
+@leaf
 def _clip(s1, o1, s2, o2, low, high):  # type: ignore[no-untyped-def]
     """The part of a side of the plan with low <= s <= high, as (s, o, s, o); the first s is NaN when there is none."""
     if low <= min(s1, s2) and max(s1, s2) <= high:
@@ -115,7 +115,7 @@ def _clip(s1, o1, s2, o2, low, high):  # type: ignore[no-untyped-def]
     return s1 + t1 * (s2 - s1), o1 + t1 * (o2 - o1), s2, o2
 
 
-@njit(cache=True, error_model="numpy")
+@leaf
 def _side_db(box, c, s, ex, ey, middle_s, middle_o, main_s, main_o, sign, run, scale, wavelength):  # type: ignore[no-untyped-def]
     """Loss [dB] on one side: the corner that rises most there, and the one that rises most over the lines to it."""
     other_s, other_o, highest = main_s, main_o, -1e18
@@ -154,7 +154,7 @@ def _side_db(box, c, s, ex, ey, middle_s, middle_o, main_s, main_o, sign, run, s
     )
 
 
-@njit(cache=True, error_model="numpy")
+@leaf
 def box_blockage_db(box, c, s, ax, ay, az, bx, by, bz, wavelength):  # type: ignore[no-untyped-def]
     """Loss [dB] of the ray from a to b past a box that reaches down to the ground.
 
@@ -223,7 +223,7 @@ def box_blockage_db(box, c, s, ax, ay, az, bx, by, bz, wavelength):  # type: ign
     return max(0.0, -10.0 * math.log10(power))
 
 
-@njit(cache=True, error_model="numpy")
+@leaf
 def _screen_share(low, high, before, after, wavelength):  # type: ignore[no-untyped-def]
     """F_1 + F_2 of a screen from `low` to `high` across the ray, `before` and `after` away from its ends [m]."""
     total = 0.0
@@ -236,7 +236,7 @@ def _screen_share(low, high, before, after, wavelength):  # type: ignore[no-unty
     return total
 
 
-@njit(cache=True, error_model="numpy")
+@leaf
 def blockage_model_b_db(box, c, s, ax, ay, az, bx, by, bz, wavelength):  # type: ignore[no-untyped-def]
     """Loss [dB] of the ray from a to b by blockage model B of 3GPP TR 38.901, clause 7.6.4.2, with a box as blocker.
 

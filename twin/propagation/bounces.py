@@ -3,19 +3,19 @@
 import math
 
 import numpy as np
-from numba import njit
 
+from twin.compiled import leaf
 from twin.geometry.bvh import hides
 from twin.propagation.fields import project, propagation_phase, reflect, start
 from twin.propagation.movers import in_own_frame, mover_hides
-from twin.propagation.rows import make_room
-from twin.propagation.surfaces import CLEARANCE_M, in_facet
+from twin.propagation.rows import make_room, set_angles, set_transfer
+from twin.propagation.surfaces import CLEARANCE_M, height_over, in_facet
 from twin.propagation.world import blockage_db, leg_loss_db
 
-__all__ = ["add_direct", "add_reflected", "bounce_points", "next_aimed", "unit"]
+__all__ = ["add_direct", "add_reflected", "bounce_points", "unit"]
 
 
-@njit(cache=True, error_model="numpy")
+@leaf
 def unit(ax, ay, az, bx, by, bz):  # type: ignore[no-untyped-def]
     """Unit vector from a to b, and their distance."""
     dx, dy, dz = bx - ax, by - ay, bz - az
@@ -23,7 +23,7 @@ def unit(ax, ay, az, bx, by, bz):  # type: ignore[no-untyped-def]
     return dx / length, dy / length, dz / length, length
 
 
-@njit(cache=True, error_model="numpy")
+@leaf
 def add_direct(rows, link, world, frame, ue, velocity, field, transfer):  # type: ignore[no-untyped-def]
     """Add the direct path, faded by the vehicles beside it, and note whether it is clear.
 
@@ -50,45 +50,28 @@ def add_direct(rows, link, world, frame, ue, velocity, field, transfer):  # type
         rows, link, project(field, kx, ky, kz, amplitude * propagation_phase(length, world.wavelength), transfer)
     )
     if row >= 0:
-        rows.transfer[link, row] = transfer
+        set_transfer(rows, link, row, transfer)
         rows.length[link, row], rows.loss[link, row] = length, loss
         rows.rate[link, row] = velocity[0] * kx + velocity[1] * ky + velocity[2] * kz
-        rows.departure[link, row, 0], rows.departure[link, row, 1], rows.departure[link, row, 2] = kx, ky, kz
-        rows.arrival[link, row, 0], rows.arrival[link, row, 1], rows.arrival[link, row, 2] = -kx, -ky, -kz
+        set_angles(rows.departure, link, row, kx, ky, kz)
+        set_angles(rows.arrival, link, row, -kx, -ky, -kz)
 
 
-@njit(cache=True, error_model="numpy")
-def _aimed(chain, x, y, z):  # type: ignore[no-untyped-def]
-    """Where the line to the chain's image meets its last facet's circle, or NaN."""
-    here = chain.nx * x + chain.ny * y + chain.nz * z - chain.offset
+@leaf
+def _aimed(chain, facet, x, y, z):  # type: ignore[no-untyped-def]
+    """Where the line from the receiver (or the bounce before) to the chain's image meets its facet's circle, or NaN."""
+    here = height_over(facet, x, y, z)
     if here * chain.height >= 0.0 or abs(here) < CLEARANCE_M:
         return np.nan, 0.0, 0.0
     share = here / (here - chain.height)
     px, py, pz = x + share * (chain.x - x), y + share * (chain.y - y), z + share * (chain.z - z)
-    rx, ry, rz = px - chain.cx, py - chain.cy, pz - chain.cz
-    if rx * rx + ry * ry + rz * rz > chain.radius * chain.radius * (1.0 + 1e-9):
+    rx, ry, rz = px - facet.cx, py - facet.cy, pz - facet.cz
+    if rx * rx + ry * ry + rz * rz > facet.radius * facet.radius * (1.0 + 1e-9):
         return np.nan, 0.0, 0.0
     return px, py, pz
 
 
-@njit(cache=True, error_model="numpy")
-def next_aimed(chains, first, last, x, y, z):  # type: ignore[no-untyped-def]
-    """The first of the chains first .. last - 1 whose last facet's circle the line to its image meets, or `last`."""
-    for number in range(first, last):
-        chain = chains[number]
-        here = chain.nx * x + chain.ny * y + chain.nz * z - chain.offset
-        if here * chain.height >= 0.0:
-            continue
-        share = here / (here - chain.height)
-        rx = x + share * (chain.x - x) - chain.cx
-        ry = y + share * (chain.y - y) - chain.cy
-        rz = z + share * (chain.z - z) - chain.cz
-        if rx * rx + ry * ry + rz * rz <= chain.radius * chain.radius * (1.0 + 1e-9):
-            return number
-    return last
-
-
-@njit(cache=True, error_model="numpy")
+@leaf
 def bounce_points(tree, chains, number, level, facets, pieces, movers, placed, still, x, y, z, points, bounced):  # type: ignore[no-untyped-def]
     """Fill `points` and `bounced` (facets) with the bounces of the path along a chain to (x, y, z); whether it is one.
 
@@ -100,7 +83,7 @@ def bounce_points(tree, chains, number, level, facets, pieces, movers, placed, s
         chain = tree[number] if number < known else chains[number - known]
         f = chain.facet
         facet = facets[f] if f < still else placed[f - still]
-        x, y, z = _aimed(chain, x, y, z)
+        x, y, z = _aimed(chain, facet, x, y, z)
         if math.isnan(x):
             return False
         px, py, pz = x, y, z
@@ -114,7 +97,7 @@ def bounce_points(tree, chains, number, level, facets, pieces, movers, placed, s
     return True
 
 
-@njit(cache=True, error_model="numpy")
+@leaf
 def _loss_db(world, frame, ue, level, points, bounced):  # type: ignore[no-untyped-def]
     """Loss of all legs of the path over the first `level + 1` points [dB], infinite where one is hidden."""
     ax, ay, az, before = world.bs[0], world.bs[1], world.bs[2], -1
@@ -130,7 +113,7 @@ def _loss_db(world, frame, ue, level, points, bounced):  # type: ignore[no-untyp
     return loss
 
 
-@njit(cache=True, error_model="numpy")
+@leaf
 def add_reflected(rows, link, world, frame, ue, velocity, level, points, bounced, field, transfer):  # type: ignore[no-untyped-def]
     """Add the path that bounces at the first `level + 1` points off the facets `bounced`, unless a leg is hidden."""
     loss = _loss_db(world, frame, ue, level, points, bounced)
@@ -165,10 +148,10 @@ def add_reflected(rows, link, world, frame, ue, velocity, level, points, bounced
     )
     if row < 0:
         return
-    rows.transfer[link, row] = transfer
+    set_transfer(rows, link, row, transfer)
     rows.length[link, row], rows.rate[link, row], rows.loss[link, row] = total, rate, loss
-    rows.departure[link, row, 0], rows.departure[link, row, 1], rows.departure[link, row, 2] = ox, oy, oz
-    rows.arrival[link, row, 0], rows.arrival[link, row, 1], rows.arrival[link, row, 2] = -kx, -ky, -kz
+    set_angles(rows.departure, link, row, ox, oy, oz)
+    set_angles(rows.arrival, link, row, -kx, -ky, -kz)
     for k in range(level + 1):
         f = bounced[k]
         rows.kind[link, row, k] = 1

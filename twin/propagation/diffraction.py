@@ -15,6 +15,7 @@ import math
 import numpy as np
 from numba import njit
 
+from twin.compiled import leaf
 from twin.propagation.materials import slab_coefficients
 
 __all__ = ["HOLM", "SIONNA", "edge_point", "fresnel_transition", "wedge_transfer"]
@@ -47,7 +48,7 @@ def _weideman(terms: int) -> tuple[float, np.ndarray]:
 _SCALE, _COEFFICIENTS = _weideman(_TERMS)
 
 
-@njit(cache=True, error_model="numpy")
+@leaf
 def fresnel_transition(x: float) -> complex:
     """F(x) = 2 j sqrt(x) e^(jx) int_sqrt(x)^inf e^(-j t^2) dt (Kouyoumjian and Pathak 1974, eq. 26), x >= 0.
 
@@ -80,7 +81,7 @@ def _cross(a, b):  # type: ignore[no-untyped-def]
     return a[1] * b[2] - a[2] * b[1], a[2] * b[0] - a[0] * b[2], a[0] * b[1] - a[1] * b[0]
 
 
-@njit(cache=True, error_model="numpy")
+@leaf
 def edge_point(tx, rx, origin, direction, length):  # type: ignore[no-untyped-def]
     """Where a ray from tx to rx is diffracted: the point origin + t length direction, t in [0, 1] on the edge [1].
 
@@ -97,7 +98,7 @@ def edge_point(tx, rx, origin, direction, length):  # type: ignore[no-untyped-de
     return (foot_a + share * (foot_b - foot_a)) / length
 
 
-@njit(cache=True, error_model="numpy")
+@leaf
 def _term(angle, n, kl):  # type: ignore[no-untyped-def]
     """cot(angle) F(k L a) with the a that belongs to it, 2 sin^2 of n times the distance to the next pole of cot.
 
@@ -110,7 +111,7 @@ def _term(angle, n, kl):  # type: ignore[no-untyped-def]
     return fresnel_transition(2.0 * kl * sine * sine) * (math.cos(angle) / math.sin(angle))
 
 
-@njit(cache=True, error_model="numpy")
+@leaf
 def _reflection(k, normal, edge, sine, arriving, eta, thickness, share, wavelength):  # type: ignore[no-untyped-def]
     """Matrix (uu, uv, vu, vv) of the reflection off a face that the edge bounds, from (u, v) of one ray to the other's.
 
@@ -131,7 +132,7 @@ def _reflection(k, normal, edge, sine, arriving, eta, thickness, share, waveleng
     return b * b * r_p - a * a * r_s, -turned, turned, b * b * r_s - a * a * r_p
 
 
-@njit(cache=True, error_model="numpy")
+@leaf
 def wedge_transfer(  # type: ignore[no-untyped-def]
     edge, n_0, n_n, k_i, k_o, s_i, s_o, eta_0, thickness_0, eta_n, thickness_n, wavelength,
     share_0=1.0, share_n=1.0, rule=HOLM,
@@ -217,7 +218,7 @@ def wedge_transfer(  # type: ignore[no-untyped-def]
     )
 
 
-@njit(cache=True, error_model="numpy")
+@leaf
 def _angle(along, up, exterior):  # type: ignore[no-untyped-def]
     """Angle from the 0-face, 0 .. exterior; what rounding puts into the wedge lies on the face next to it."""
     angle = math.atan2(up, along) % (2.0 * math.pi)

@@ -3,15 +3,15 @@
 import math
 
 import numpy as np
-from numba import njit
 
+from twin.compiled import kernel, leaf
 from twin.geometry.bvh import hides
 from twin.geometry.facets import Body
 from twin.propagation.bounces import unit
 from twin.propagation.diffraction import edge_point, wedge_transfer
 from twin.propagation.fields import project, propagation_phase, start
 from twin.propagation.materials import roughness_factor
-from twin.propagation.rows import make_room
+from twin.propagation.rows import make_room, set_angles, set_transfer
 from twin.propagation.surfaces import Surfaces
 from twin.propagation.world import leg_loss_db
 
@@ -50,7 +50,7 @@ def wedge_records(bodies: tuple[Body, ...], surfaces: Surfaces, bs_position_m: n
     return every[kept]
 
 
-@njit(cache=True, error_model="numpy")
+@leaf
 def _outside(wedge, x, y, z):  # type: ignore[no-untyped-def]
     """Whether a point is in front of one of the wedge's faces."""
     dx, dy, dz = x - wedge.ox, y - wedge.oy, z - wedge.oz
@@ -60,7 +60,7 @@ def _outside(wedge, x, y, z):  # type: ignore[no-untyped-def]
     )
 
 
-@njit(cache=True, error_model="numpy")
+@kernel
 def _usable(wedges, nodes, triangles, still_nodes, bs):  # type: ignore[no-untyped-def]
     kept = np.zeros(wedges.shape[0], np.bool_)
     for k in range(wedges.shape[0]):
@@ -92,7 +92,7 @@ def _usable(wedges, nodes, triangles, still_nodes, bs):  # type: ignore[no-untyp
     return kept
 
 
-@njit(cache=True, error_model="numpy")
+@leaf
 def _share(substance, wavelength, nx, ny, nz, kx, ky, kz, qx, qy, qz):  # type: ignore[no-untyped-def]
     """Amplitude that scattering and roughness leave a reflection off a face.
 
@@ -103,7 +103,7 @@ def _share(substance, wavelength, nx, ny, nz, kx, ky, kz, qx, qy, qz):  # type: 
     return substance.share * roughness_factor(min(1.0, cosine), substance.roughness, wavelength)
 
 
-@njit(cache=True, error_model="numpy")
+@leaf
 def add_diffracted(rows, link, world, frame, wedge, ue, velocity, field, transfer):  # type: ignore[no-untyped-def]
     """Add the path over the edge of a wedge, unless the edge is too short or a leg is hidden."""
     if not _outside(wedge, ue[0], ue[1], ue[2]):
@@ -146,10 +146,10 @@ def add_diffracted(rows, link, world, frame, wedge, ue, velocity, field, transfe
     )
     if row < 0:
         return
-    rows.transfer[link, row] = transfer
+    set_transfer(rows, link, row, transfer)
     rows.length[link, row], rows.loss[link, row] = total, loss
     rows.rate[link, row] = velocity[0] * qx + velocity[1] * qy + velocity[2] * qz
-    rows.departure[link, row, 0], rows.departure[link, row, 1], rows.departure[link, row, 2] = kx, ky, kz
-    rows.arrival[link, row, 0], rows.arrival[link, row, 1], rows.arrival[link, row, 2] = -qx, -qy, -qz
+    set_angles(rows.departure, link, row, kx, ky, kz)
+    set_angles(rows.arrival, link, row, -qx, -qy, -qz)
     rows.kind[link, row, 0], rows.body[link, row, 0], rows.facet[link, row, 0] = 2, wedge.body, wedge.number
     rows.vertex[link, row, 0, 0], rows.vertex[link, row, 0, 1], rows.vertex[link, row, 0, 2] = x, y, z

@@ -1,8 +1,8 @@
 """Whether a receiver is shut off from the base station by the surface of a solid."""
 
 import numpy as np
-from numba import njit
 
+from twin.compiled import kernel
 from twin.geometry.bvh import crossings
 from twin.propagation.movers import in_own_frame
 
@@ -13,7 +13,7 @@ _RAY = (0.3678794412, 0.4812118251, 0.7956785370)
 coordinates."""
 
 
-@njit(cache=True, error_model="numpy")
+@kernel
 def is_enclosed(world, frame, x, y, z):  # type: ignore[no-untyped-def]
     """Whether a point is inside a solid that the base station is not in, or outside one that it is in.
 
@@ -36,7 +36,7 @@ def is_enclosed(world, frame, x, y, z):  # type: ignore[no-untyped-def]
     return False
 
 
-@njit(cache=True, error_model="numpy")
+@kernel
 def _in_mover(world, mover, x, y, z):  # type: ignore[no-untyped-def]
     if (x - mover.cx) ** 2 + (y - mover.cy) ** 2 + (z - mover.cz) ** 2 > mover.radius**2:
         return False

@@ -9,6 +9,7 @@ import math
 import numpy as np
 from numba import njit
 
+from twin.compiled import leaf
 from twin.propagation.materials import roughness_factor, slab_coefficients
 
 __all__ = ["polarisation_vectors", "project", "reflect", "start"]
@@ -26,13 +27,13 @@ def polarisation_vectors(x, y, z):  # type: ignore[no-untyped-def]
     return z * x / plan, z * y / plan, -plan, -y / plan, x / plan, 0.0
 
 
-@njit(cache=True, error_model="numpy")
+@leaf
 def start(field, kx, ky, kz):  # type: ignore[no-untyped-def]
     """Unit fields along theta and phi of a wave that leaves in the direction k."""
     field[0, 0], field[0, 1], field[0, 2], field[1, 0], field[1, 1], field[1, 2] = polarisation_vectors(kx, ky, kz)
 
 
-@njit(cache=True, error_model="numpy")
+@leaf
 def reflect(field, kx, ky, kz, nx, ny, nz, eta, thickness, share, roughness, wavelength):  # type: ignore[no-untyped-def]
     """Turn the fields of a wave along k into those of its reflection off a face of unit normal n, either way round.
 
@@ -62,7 +63,7 @@ def reflect(field, kx, ky, kz, nx, ny, nz, eta, thickness, share, roughness, wav
         field[b, 2] = in_s * sz + in_p * qz
 
 
-@njit(cache=True, error_model="numpy")
+@leaf
 def project(field, kx, ky, kz, amplitude, transfer):  # type: ignore[no-untyped-def]
     """Transfer matrix [[theta<-theta, theta<-phi], [phi<-theta, phi<-phi]] of a wave that arrives along k.
 

@@ -8,9 +8,10 @@ frame."""
 import math
 
 import numpy as np
-from numba import njit, types
+from numba import types
 from numba.typed import Dict
 
+from twin.compiled import kernel, leaf
 from twin.geometry.bvh import GRAZE_M, nearest
 from twin.propagation.movers import MOVER
 from twin.propagation.surfaces import FACET, Surfaces, can_light, height_over, reaches_across
@@ -23,22 +24,20 @@ LAUNCHED_RAYS = 1_000_000
 """Rays launched from the base station into a large scene."""
 
 CHAIN = np.dtype(
-    [(name, np.float64) for name in ["x", "y", "z", "height", "nx", "ny", "nz", "offset", "cx", "cy", "cz", "radius"]]
-    + [(name, np.float64) for name in ["ux", "uy", "uz", "cosine", "sine"]]
+    [(name, np.float64) for name in ["x", "y", "z", "height", "ux", "uy", "uz", "cosine", "sine"]]
     + [(name, np.int64) for name in ("parent", "facet")]
 )
-"""A chain: the base station's image in all of its facets [m], the image's signed height over the plane of the last [m],
-that plane and a circle around the facet (as in `FACET`, so that chains can be tried one after the other), the cone from
-the image around that facet (axis u, cosine and sine of the half angle; cosine -1 all around), the chain without the
-last facet (-1 for none), and the last facet."""
+"""A chain: the base station's image in all of its facets [m], the image's signed height over the plane of the last
+[m], the cone from the image around that facet (axis u, cosine and sine of the half angle; cosine -1 all around), the
+chain without the last facet (-1 for none), and the last facet."""
 
 
-@njit(cache=True, error_model="numpy")
+@leaf
 def _facet(facets, placed, still, f):  # type: ignore[no-untyped-def]
     return facets[f] if f < still else placed[f - still]
 
 
-@njit(cache=True, error_model="numpy")
+@leaf
 def _reaches_across(pieces, movers, facet, moving, nx, ny, nz, offset, sign):  # type: ignore[no-untyped-def]
     """Whether any of the facet lies on the side `sign` of the plane n . x = offset."""
     if moving:
@@ -49,7 +48,7 @@ def _reaches_across(pieces, movers, facet, moving, nx, ny, nz, offset, sign):  #
     return reaches_across(pieces, facet.first, facet.stop, nx, ny, nz, offset, sign)
 
 
-@njit(cache=True, error_model="numpy")
+@leaf
 def _beam_reaches(chain, cx, cy, cz, radius):  # type: ignore[no-untyped-def]
     """Whether the beam through the last facet meets a sphere: angle to it below the sum of both half angles."""
     if chain.cosine < 0.0:
@@ -67,7 +66,7 @@ def _beam_reaches(chain, cx, cy, cz, radius):  # type: ignore[no-untyped-def]
     return between >= chain.cosine * cosine - chain.sine * sine - 1e-9
 
 
-@njit(cache=True, error_model="numpy")
+@leaf
 def _beyond(chain, last, cx, cy, cz, radius):  # type: ignore[no-untyped-def]
     """Whether some of a sphere lies on the side of the chain's last facet to which the beam goes, and in the beam."""
     height = height_over(last, cx, cy, cz)
@@ -76,7 +75,7 @@ def _beyond(chain, last, cx, cy, cz, radius):  # type: ignore[no-untyped-def]
     return _beam_reaches(chain, cx, cy, cz, radius)
 
 
-@njit(cache=True, error_model="numpy")
+@leaf
 def _next_height(pieces, movers, chain, last, last_moves, facet, moves):  # type: ignore[no-untyped-def]
     """Height of the chain's image over a facet when the beam through the last one can light it, else 0."""
     height = height_over(facet, chain.x, chain.y, chain.z)
@@ -93,12 +92,10 @@ def _next_height(pieces, movers, chain, last, last_moves, facet, moves):  # type
     return height
 
 
-@njit(cache=True, error_model="numpy")
+@leaf
 def _set(chain, parent, f, facet, x, y, z, height):  # type: ignore[no-untyped-def]
     """Make the record that mirrors the point, at that height over the facet of number f."""
     chain.parent, chain.facet, chain.height = parent, f, -height
-    chain.nx, chain.ny, chain.nz, chain.offset = facet.nx, facet.ny, facet.nz, facet.offset
-    chain.cx, chain.cy, chain.cz, chain.radius = facet.cx, facet.cy, facet.cz, facet.radius
     chain.x, chain.y = x - 2.0 * height * facet.nx, y - 2.0 * height * facet.ny
     chain.z = z - 2.0 * height * facet.nz
     dx, dy, dz = facet.cx - chain.x, facet.cy - chain.y, facet.cz - chain.z
@@ -111,29 +108,29 @@ def _set(chain, parent, f, facet, x, y, z, height):  # type: ignore[no-untyped-d
     chain.cosine = math.sqrt(1.0 - chain.sine * chain.sine)
 
 
-@njit(cache=True, error_model="numpy")
-def _with_room(chains, count):  # type: ignore[no-untyped-def]
-    """The array, twice as long where it is full."""
-    if count < chains.shape[0]:
+@kernel
+def _with_room(chains, count, wanted):  # type: ignore[no-untyped-def]
+    """The first `count` chains in an array that has room for `wanted`, and more."""
+    if wanted <= chains.shape[0]:
         return chains
-    larger = np.empty(2 * chains.shape[0], CHAIN)
-    larger[:count] = chains
+    larger = np.empty(2 * wanted, CHAIN)
+    larger[:count] = chains[:count]
     return larger
 
 
-@njit(cache=True, error_model="numpy")
-def _first_order(chains, count, facets, number, x, y, z):  # type: ignore[no-untyped-def]
-    """Append the facets that the base station itself can light; the first has that number."""
-    for k in range(facets.shape[0]):
+@leaf
+def _first_order(chains, count, facets, first, stop, before, x, y, z):  # type: ignore[no-untyped-def]
+    """Append those of facets first .. stop - 1 that the base station itself can light; numbers count from `before`."""
+    for k in range(first, stop):
         height = height_over(facets[k], x, y, z)
         if can_light(facets[k], height):
-            chains = _with_room(chains, count)
-            _set(chains[count], -1, number + k, facets[k], x, y, z, height)
+            if count < chains.shape[0]:
+                _set(chains[count], -1, before + k, facets[k], x, y, z, height)
             count += 1
-    return chains, count
+    return count
 
 
-@njit(cache=True, error_model="numpy")
+@leaf
 def _to_movers(chains, count, source, node, number, bodies, facets, pieces, movers, placed, still, own):  # type: ignore[no-untyped-def]
     """Append the chains that go on from source[node], chain `number` of all, over a facet of a mover other than
     `own`."""
@@ -152,14 +149,13 @@ def _to_movers(chains, count, source, node, number, bodies, facets, pieces, move
                 continue
             height = _next_height(pieces, movers, chain, last, chain.facet >= still, placed[g], True)
             if height != 0.0:
-                grown = _with_room(chains, count)
-                _set(grown[count], number, still + g, placed[g], chain.x, chain.y, chain.z, height)
-                chains = grown
+                if count < chains.shape[0]:
+                    _set(chains[count], number, still + g, placed[g], chain.x, chain.y, chain.z, height)
                 count += 1
-    return chains, count
+    return count
 
 
-@njit(cache=True, error_model="numpy")
+@leaf
 def _to_static(chains, count, source, node, number, bodies, facets, pieces, movers, placed, still, still_bodies):  # type: ignore[no-untyped-def]
     """Append the chains that go on from source[node], chain `number` of all, over a static facet."""
     chain = source[node]
@@ -175,31 +171,64 @@ def _to_static(chains, count, source, node, number, bodies, facets, pieces, move
                 continue
             height = _next_height(pieces, movers, chain, last, chain.facet >= still, facets[f], False)
             if height != 0.0:
-                grown = _with_room(chains, count)
-                _set(grown[count], number, f, facets[f], chain.x, chain.y, chain.z, height)
-                chains = grown
+                if count < chains.shape[0]:
+                    _set(chains[count], number, f, facets[f], chain.x, chain.y, chain.z, height)
                 count += 1
-    return chains, count
+    return count
 
 
-@njit(cache=True, error_model="numpy")
+@leaf
+def _grow_level(chains, count, level, begin, bodies, facets, pieces, movers, placed, still, still_bodies, x, y, z):  # type: ignore[no-untyped-def]
+    """Append the static chains of an order as far as there is room; how many there would be with room for all."""
+    if level == 0:
+        return _first_order(chains, count, facets, 0, still, 0, x, y, z)
+    for node in range(begin[level - 1], begin[level]):
+        count = _to_static(
+            chains, count, chains, node, node, bodies, facets, pieces, movers, placed, still, still_bodies
+        )
+    return count
+
+
+@kernel
 def _grow(bodies, facets, pieces, still, still_bodies, x, y, z, order):  # type: ignore[no-untyped-def]
     movers, placed = np.empty(0, MOVER), np.empty(0, FACET)
     begin, count = np.zeros(order + 1, np.int64), 0
     chains = np.empty(1024, CHAIN)
     for level in range(order):
-        if level == 0:
-            chains, count = _first_order(chains, count, facets[:still], 0, x, y, z)
-        else:
-            for node in range(begin[level - 1], begin[level]):
-                chains, count = _to_static(
-                    chains, count, chains, node, node, bodies, facets, pieces, movers, placed, still, still_bodies
-                )
-        begin[level + 1] = count
+        while True:
+            stop = _grow_level(
+                chains, count, level, begin, bodies, facets, pieces, movers, placed, still, still_bodies, x, y, z
+            )
+            if stop <= chains.shape[0]:
+                break
+            chains = _with_room(chains, count, stop)
+        begin[level + 1] = count = stop
     return chains[:count].copy(), begin
 
 
-@njit(cache=True, error_model="numpy")
+@leaf
+def _moving_level(  # type: ignore[no-untyped-def]
+    chains, count, level, begin, tree, tree_begin, bodies, facets, pieces, movers, placed, still, still_bodies, x, y, z,
+    own,
+):  # fmt: skip
+    """As `_grow_level`, the chains over movers."""
+    if level == 0:
+        for a in range(movers.shape[0]):
+            if a != own:
+                count = _first_order(chains, count, placed, movers[a].first, movers[a].stop, still, x, y, z)
+        return count
+    for node in range(tree_begin[level - 1], tree_begin[level]):
+        count = _to_movers(chains, count, tree, node, node, bodies, facets, pieces, movers, placed, still, own)
+    for node in range(begin[level - 1], begin[level]):
+        number = tree.shape[0] + node
+        count = _to_movers(chains, count, chains, node, number, bodies, facets, pieces, movers, placed, still, own)
+        count = _to_static(
+            chains, count, chains, node, number, bodies, facets, pieces, movers, placed, still, still_bodies
+        )
+    return count
+
+
+@kernel
 def moving_chains(  # type: ignore[no-untyped-def]
     tree, tree_begin, bodies, facets, pieces, movers, placed, still, still_bodies, x, y, z, order, own
 ):
@@ -209,32 +238,20 @@ def moving_chains(  # type: ignore[no-untyped-def]
     """
     begin, count = np.zeros(order + 1, np.int64), 0
     chains = np.empty(256, CHAIN)
-    nodes = tree.shape[0]
     for level in range(order):
-        if level == 0:
-            for a in range(movers.shape[0]):
-                if a != own:
-                    chains, count = _first_order(
-                        chains, count, placed[movers[a].first : movers[a].stop], still + movers[a].first, x, y, z
-                    )
-        else:
-            for node in range(tree_begin[level - 1], tree_begin[level]):
-                chains, count = _to_movers(
-                    chains, count, tree, node, node, bodies, facets, pieces, movers, placed, still, own
-                )
-            for node in range(begin[level - 1], begin[level]):
-                number = nodes + node
-                chains, count = _to_movers(
-                    chains, count, chains, node, number, bodies, facets, pieces, movers, placed, still, own
-                )
-                chains, count = _to_static(
-                    chains, count, chains, node, number, bodies, facets, pieces, movers, placed, still, still_bodies
-                )
-        begin[level + 1] = count
+        while True:
+            stop = _moving_level(
+                chains, count, level, begin, tree, tree_begin, bodies, facets, pieces, movers, placed, still,
+                still_bodies, x, y, z, own,
+            )  # fmt: skip
+            if stop <= chains.shape[0]:
+                break
+            chains = _with_room(chains, count, stop)
+        begin[level + 1] = count = stop
     return chains, begin
 
 
-@njit(cache=True, error_model="numpy")
+@kernel
 def _launch(facets, nodes, triangles, facet_of, root, stop, x, y, z, order, rays):  # type: ignore[no-untyped-def]
     """Chains that rays from the base station bounce along, and the order of each less one."""
     chains, level_of, count = np.empty(4096, CHAIN), np.empty(4096, np.int64), 0
@@ -261,7 +278,7 @@ def _launch(facets, nodes, triangles, facet_of, root, stop, x, y, z, order, rays
                 node = known[key]
             else:
                 if count == chains.shape[0]:
-                    chains = _with_room(chains, count)
+                    chains = _with_room(chains, count, count + 1)
                     more = np.empty(chains.shape[0], np.int64)
                     more[:count] = level_of
                     level_of = more

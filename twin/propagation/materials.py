@@ -5,13 +5,13 @@ eta = epsilon_r - j sigma / (w epsilon_0) negative. A reflected field is r_s, r_
 surface scatters out of the specular direction is the caller's to take away.
 """
 
+import cmath
 import math
 from dataclasses import dataclass, replace
 from difflib import get_close_matches
 from typing import Any
 
-from numba import njit
-
+from twin.compiled import leaf
 from twin.errors import UserError
 
 __all__ = [
@@ -126,7 +126,7 @@ def itu_material(name: str, carrier_hz: float, **overrides: Any) -> RadioMateria
     )
 
 
-@njit(cache=True, error_model="numpy")
+@leaf
 def fresnel_coefficients(cosine: float, eta: complex) -> tuple[complex, complex]:
     """Reflection coefficients (r_s, r_p) [1] of a half-space at the angle of incidence with that cosine.
 
@@ -135,33 +135,36 @@ def fresnel_coefficients(cosine: float, eta: complex) -> tuple[complex, complex]
     """
     if eta == 1.0:  # 0 / 0 at grazing incidence
         return 0j, 0j
-    root = (eta - (1.0 - cosine * cosine)) ** 0.5
+    root = cmath.sqrt(eta - (1.0 - cosine * cosine))
     return (cosine - root) / (cosine + root), (eta * cosine - root) / (eta * cosine + root)
 
 
-@njit(cache=True, error_model="numpy")
+@leaf
 def slab_coefficients(cosine: float, eta: complex, thickness_m: float, wavelength_m: float) -> tuple[complex, complex]:
     """Reflection coefficients (r_s, r_p) [1] of a layer with air on both sides, at its front face.
 
     r = r' (1 - e^(-2jq)) / (1 - r'^2 e^(-2jq)), q = (2 pi d / lambda) sqrt(eta - sin^2) (ITU-R P.2040-3, eqs. 43 and
     44), with r' and the axes of `fresnel_coefficients`; infinite d is the half space.
     """
-    first_s, first_p = fresnel_coefficients(cosine, eta)
-    if math.isinf(thickness_m) or eta == 1.0:
+    if eta == 1.0:
+        return 0j, 0j
+    root = cmath.sqrt(eta - (1.0 - cosine * cosine))
+    along = eta * cosine
+    first_s, first_p = (cosine - root) / (cosine + root), (along - root) / (along + root)
+    if math.isinf(thickness_m):
         return first_s, first_p
-    root = (eta - (1.0 - cosine * cosine)) ** 0.5
     phase = (4.0 * math.pi * thickness_m / wavelength_m) * root
-    decay, turn = phase.imag, phase.real
     # u = 1 - e^(-2jq), and below 1 - r'^2 = 4 a w / (a + w)^2, without the difference of nearly equal numbers that
     # thin layers and grazing incidence make of them.
-    u = complex(2.0 * math.sin(0.5 * turn) ** 2 - math.expm1(decay) * math.cos(turn), math.exp(decay) * math.sin(turn))
-    along = eta * cosine
+    sine, cosine_of, decay = math.sin(0.5 * phase.real), math.cos(0.5 * phase.real), math.expm1(phase.imag)
+    twice = 2.0 * sine * sine
+    u = complex(twice - decay * (1.0 - twice), (1.0 + decay) * 2.0 * sine * cosine_of)
     passed_s = 4.0 * cosine * root / (cosine + root) ** 2
     passed_p = 4.0 * along * root / (along + root) ** 2
     return first_s * u / (passed_s + first_s**2 * u), first_p * u / (passed_p + first_p**2 * u)
 
 
-@njit(cache=True, error_model="numpy")
+@leaf
 def roughness_factor(cosine: float, roughness_m: float, wavelength_m: float) -> float:
     """What a rough face leaves of the specular field: exp(-2 (2 pi sigma_h cos / lambda)^2) [1].
 

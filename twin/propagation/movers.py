@@ -5,8 +5,8 @@ from dataclasses import dataclass
 
 import numpy as np
 from jaxtyping import Float, Int
-from numba import njit
 
+from twin.compiled import kernel, leaf
 from twin.geometry.bvh import hides
 from twin.propagation.surfaces import FACET
 
@@ -40,7 +40,7 @@ class Movers:
         return Movers(np.empty((frames, 0), np.int64), np.empty((frames, 0, 4)), np.empty((frames, 0, 3)))
 
 
-@njit(cache=True, error_model="numpy")
+@kernel
 def place(bodies, facets, still, shape, pose, velocity):  # type: ignore[no-untyped-def]
     """Records of the movers of a frame and of their facets; shape (A,), pose (A, 4), velocity (A, 3)."""
     count = 0
@@ -70,29 +70,41 @@ def place(bodies, facets, still, shape, pose, velocity):  # type: ignore[no-unty
             here.cx, here.cy = mover.x + c * own.cx - s * own.cy, mover.y + s * own.cx + c * own.cy
             here.cz, here.radius, here.side, here.body = mover.z + own.cz, own.radius, own.side, a
             here.first, here.stop = own.first, own.stop
+            here.ex, here.ey, here.ez = c * own.ex - s * own.ey, s * own.ex + c * own.ey, own.ez
+            gx = here.ny * here.ez - here.nz * here.ey
+            gy = here.nz * here.ex - here.nx * here.ez
+            gz = here.nx * here.ey - here.ny * here.ex
+            shift = here.ex * mover.x + here.ey * mover.y + here.ez * mover.z
+            here.e0, here.e1 = own.e0 + shift, own.e1 + shift
+            shift = gx * mover.x + gy * mover.y + gz * mover.z
+            here.g0, here.g1 = own.g0 + shift, own.g1 + shift
     return movers, placed
 
 
-@njit(cache=True, error_model="numpy")
+@leaf
 def in_own_frame(mover, x, y, z):  # type: ignore[no-untyped-def]
     """A point of the world in the frame of the mover's shape."""
     x, y = x - mover.x, y - mover.y
     return x * mover.cosine + y * mover.sine, y * mover.cosine - x * mover.sine, z - mover.z
 
 
-@njit(cache=True, error_model="numpy")
+@leaf
 def near_mover(mover, ax, ay, az, bx, by, bz, margin):  # type: ignore[no-untyped-def]
     """Whether the segment from a to b comes nearer than `margin` to the sphere around the mover."""
     dx, dy, dz = bx - ax, by - ay, bz - az
     px, py, pz = mover.cx - ax, mover.cy - ay, mover.cz - az
     square = dx * dx + dy * dy + dz * dz
-    t = min(1.0, max(0.0, (px * dx + py * dy + pz * dz) / square)) if square > 0.0 else 0.0
-    px, py, pz = px - t * dx, py - t * dy, pz - t * dz
+    along = px * dx + py * dy + pz * dz
     reach = mover.radius + margin
-    return px * px + py * py + pz * pz <= reach * reach
+    short = px * px + py * py + pz * pz - reach * reach
+    if along <= 0.0:
+        return short <= 0.0
+    if along >= square:
+        return short - 2.0 * along + square <= 0.0
+    return short * square <= along * along
 
 
-@njit(cache=True, error_model="numpy")
+@leaf
 def mover_hides(bodies, nodes, triangles, mover, ax, ay, az, bx, by, bz, own_1=(0, 0), own_2=(0, 0)):  # type: ignore[no-untyped-def]
     """Whether the mover lies between the two points; `own_1` and `own_2` as in `hides`."""
     if mover.shape < 0 or not near_mover(mover, ax, ay, az, bx, by, bz, 0.0):

@@ -1,22 +1,24 @@
-"""What the kernels fill: the paths of every link, in the order in which they are found, and `Paths` of it."""
+"""What the kernels fill: the paths of every link, strongest first."""
 
+import math
 from typing import NamedTuple
 
 import numpy as np
-from numba import njit
 
+from twin.compiled import leaf
 from twin.propagation.paths import SPEED_OF_LIGHT_MPS, Paths
 
-__all__ = ["Rows", "empty_rows", "make_room", "paths_of"]
+__all__ = ["Rows", "empty_rows", "make_room", "paths_of", "set_angles", "set_transfer"]
 
 
 class Rows(NamedTuple):
     """Arrays whose first axis is the link and whose second the path.
 
     `number`: paths of each link.  `power`: half the squared Frobenius norm of the transfer matrix, by which paths are
-    sorted.  `length`: of the path [m].  `departure`, `arrival`: unit vectors in which the antennas see it.  `rate`:
-    dL/dt [m/s].  `loss`: blockage [dB].  `kind`, `body`, `facet`, `vertex`: of each bounce.  `clear`, `blocked`,
-    `enclosed`: of each link."""
+    sorted.  `length`: of the path [m].  `departure`, `arrival`: azimuth and zenith in which the antennas see it [rad].
+    `rate`: dL/dt [m/s].  `loss`: blockage [dB].  `kind`, `body`, `facet`, `vertex`: of each bounce.  `clear`,
+    `blocked`, `enclosed`: of each link.
+    """
 
     number: np.ndarray
     power: np.ndarray
@@ -41,10 +43,10 @@ def empty_rows(links: int, paths: int, bounces: int) -> Rows:
     return Rows(
         number=np.zeros(links, np.int32),
         power=np.zeros(shape),
-        transfer=np.zeros((*shape, 2, 2), np.complex128),
+        transfer=np.zeros((*shape, 2, 2), np.complex64),
         length=np.zeros(shape),
-        departure=np.zeros((*shape, 3)),
-        arrival=np.zeros((*shape, 3)),
+        departure=np.zeros((*shape, 2)),
+        arrival=np.zeros((*shape, 2)),
         rate=np.zeros(shape),
         loss=np.zeros(shape),
         kind=np.full((*shape, bounces), -1, np.int8),
@@ -57,61 +59,82 @@ def empty_rows(links: int, paths: int, bounces: int) -> Rows:
     )
 
 
-@njit(cache=True, error_model="numpy")
+@leaf
 def make_room(rows, link, power):  # type: ignore[no-untyped-def]
-    """A free row of the link, or that of its weakest path; -1 when all are stronger. The row's bounces are cleared."""
+    """Row for a path of that power, the weaker ones moved down; -1 when all are stronger. Ties keep their order.
+
+    The row's bounces are cleared.
+    """
+    size = rows.power.shape[1]
     if not power > 0.0:
         return -1
-    size = rows.power.shape[1]
-    k = rows.number[link]
-    if k < size:
-        rows.number[link] = k + 1
-    else:
-        k = 0
-        for other in range(1, size):
-            if rows.power[link, other] < rows.power[link, k]:
-                k = other
-        if power <= rows.power[link, k]:
-            return -1
+    count = rows.number[link]
+    if count == size and power <= rows.power[link, size - 1]:
+        return -1
+    k = count if count < size else size - 1
+    while k > 0 and rows.power[link, k - 1] < power:
+        rows.power[link, k], rows.length[link, k] = rows.power[link, k - 1], rows.length[link, k - 1]
+        rows.rate[link, k], rows.loss[link, k] = rows.rate[link, k - 1], rows.loss[link, k - 1]
+        for i in range(2):
+            for j in range(2):
+                rows.transfer[link, k, i, j] = rows.transfer[link, k - 1, i, j]
+            rows.departure[link, k, i] = rows.departure[link, k - 1, i]
+            rows.arrival[link, k, i] = rows.arrival[link, k - 1, i]
+        for n in range(rows.kind.shape[2]):
+            rows.kind[link, k, n], rows.body[link, k, n] = rows.kind[link, k - 1, n], rows.body[link, k - 1, n]
+            rows.facet[link, k, n] = rows.facet[link, k - 1, n]
+            for i in range(3):
+                rows.vertex[link, k, n, i] = rows.vertex[link, k - 1, n, i]
+        k -= 1
+    rows.number[link] = min(count + 1, size)
     rows.power[link, k] = power
-    for bounce in range(rows.kind.shape[2]):
-        rows.kind[link, k, bounce], rows.body[link, k, bounce], rows.facet[link, k, bounce] = 0, -1, -1
-        for axis in range(3):
-            rows.vertex[link, k, bounce, axis] = np.nan
+    for n in range(rows.kind.shape[2]):
+        rows.kind[link, k, n], rows.body[link, k, n], rows.facet[link, k, n] = 0, -1, -1
+        for i in range(3):
+            rows.vertex[link, k, n, i] = np.nan
     return k
+
+
+@leaf
+def set_transfer(rows, link, row, transfer):  # type: ignore[no-untyped-def]
+    """Keep the transfer matrix of a path."""
+    for i in range(2):
+        for j in range(2):
+            rows.transfer[link, row, i, j] = np.complex64(transfer[i, j])
+
+
+@leaf
+def set_angles(angles, link, row, x, y, z):  # type: ignore[no-untyped-def]
+    """Keep azimuth and zenith of a unit vector."""
+    angles[link, row, 0], angles[link, row, 1] = math.atan2(y, x), math.acos(min(1.0, max(-1.0, z)))
 
 
 def paths_of(rows: Rows, links: tuple[int, ...], wavelength_m: float) -> Paths:
     """The paths of links in that shape, between isotropic antennas of vertical polarisation."""
     valid = np.arange(rows.power.shape[1]) < rows.number[:, None]
-    order = np.argsort(-np.where(valid, rows.power, -1.0), axis=1, kind="stable")
+
+    shut = rows.enclosed
+    for array in (rows.transfer, rows.length, rows.departure, rows.arrival, rows.rate, rows.loss):
+        array[shut] = 0
+    for array in (rows.kind, rows.body, rows.facet):
+        array[shut] = -1
+    rows.vertex[shut] = np.nan
 
     def shaped(array: np.ndarray) -> np.ndarray:
         return array.reshape(*links, *array.shape[1:])
 
-    def along_paths(array: np.ndarray, padding: float | int) -> np.ndarray:
-        picked = np.take_along_axis(array, order.reshape(*order.shape, *[1] * (array.ndim - 2)), axis=1)
-        picked[~valid] = padding
-        return shaped(picked)
-
-    def angles(direction: np.ndarray) -> np.ndarray:
-        x, y, z = np.moveaxis(direction, -1, 0)
-        pair = np.stack([np.arctan2(y, x), np.arccos(np.clip(z, -1.0, 1.0))], axis=-1)
-        return along_paths(pair, 0.0)
-
-    transfer = along_paths(rows.transfer.astype(np.complex64), 0.0)
     return Paths(
-        transfer=transfer,
-        gain=transfer[..., 0, 0].copy(),
-        delay_s=along_paths(rows.length / SPEED_OF_LIGHT_MPS, 0.0),
-        aod_rad=angles(rows.departure),
-        aoa_rad=angles(rows.arrival),
-        doppler_hz=along_paths(-rows.rate / wavelength_m, 0.0),
-        kind=along_paths(rows.kind, -1),
-        body=along_paths(rows.body, -1),
-        facet=along_paths(rows.facet, -1),
-        vertices_m=along_paths(rows.vertex, np.nan),
-        blockage_db=along_paths(rows.loss, 0.0),
+        transfer=shaped(rows.transfer),
+        gain=shaped(rows.transfer[..., 0, 0].copy()),
+        delay_s=shaped(rows.length / SPEED_OF_LIGHT_MPS),
+        aod_rad=shaped(rows.departure),
+        aoa_rad=shaped(rows.arrival),
+        doppler_hz=shaped((0.0 - rows.rate) / wavelength_m),
+        kind=shaped(rows.kind),
+        body=shaped(rows.body),
+        facet=shaped(rows.facet),
+        vertices_m=shaped(rows.vertex),
+        blockage_db=shaped(rows.loss),
         valid=shaped(valid),
         line_of_sight=shaped(rows.clear),
         blocked=shaped(rows.blocked),

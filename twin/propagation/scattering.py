@@ -9,13 +9,13 @@ those of the path's length."""
 import math
 
 import numpy as np
-from numba import njit
 
+from twin.compiled import kernel, leaf
 from twin.geometry.bvh import GRAZE_M, nearest
 from twin.propagation.bounces import unit
 from twin.propagation.fields import polarisation_vectors, project, propagation_phase
 from twin.propagation.materials import slab_coefficients
-from twin.propagation.rows import make_room
+from twin.propagation.rows import make_room, set_angles, set_transfer
 from twin.propagation.surfaces import Surfaces
 from twin.propagation.world import leg_loss_db
 
@@ -30,7 +30,7 @@ SPOT = np.dtype(
 """A spot: where it is [m], the normal on the lit side, the ray's direction and length [m], and its facet."""
 
 
-@njit(cache=True, error_model="numpy")
+@kernel
 def _mark(facets, nodes, triangles, facet_of, still_nodes, bs, rays, spots):  # type: ignore[no-untyped-def]
     count = 0
     golden = math.pi * (3.0 - math.sqrt(5.0))
@@ -60,7 +60,7 @@ def lit_spots(surfaces: Surfaces, bs_position_m: np.ndarray, rays: int = SCATTER
     return spots[:count]
 
 
-@njit(cache=True, error_model="numpy")
+@leaf
 def add_scattered(rows, link, world, frame, spot, ue, velocity, field, transfer):  # type: ignore[no-untyped-def]
     """Add the path over a spot, unless its material does not scatter or a leg is hidden."""
     facet = world.facets[spot.facet]
@@ -104,12 +104,11 @@ def add_scattered(rows, link, world, frame, spot, ue, velocity, field, transfer)
     )
     if row < 0:
         return
-    rows.transfer[link, row] = transfer
+    set_transfer(rows, link, row, transfer)
     rows.length[link, row], rows.loss[link, row] = total, loss
     rows.rate[link, row] = velocity[0] * qx + velocity[1] * qy + velocity[2] * qz
-    rows.departure[link, row, 0], rows.departure[link, row, 1] = spot.kx, spot.ky
-    rows.departure[link, row, 2] = spot.kz
-    rows.arrival[link, row, 0], rows.arrival[link, row, 1], rows.arrival[link, row, 2] = -qx, -qy, -qz
+    set_angles(rows.departure, link, row, spot.kx, spot.ky, spot.kz)
+    set_angles(rows.arrival, link, row, -qx, -qy, -qz)
     rows.kind[link, row, 0], rows.body[link, row, 0] = 3, facet.body
     rows.facet[link, row, 0] = spot.facet - world.bodies[facet.body].first
     rows.vertex[link, row, 0, 0], rows.vertex[link, row, 0, 1], rows.vertex[link, row, 0, 2] = spot.x, spot.y, spot.z

@@ -8,8 +8,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from numba import njit
 
+from twin.compiled import leaf
 from twin.geometry.bvh import build_bvh, joined
 from twin.geometry.facets import Body, Facets
 
@@ -26,9 +26,10 @@ def _record(reals: str, integers: str) -> np.dtype:
     return np.dtype(fields)
 
 
-FACET = _record("nx ny nz offset cx cy cz radius", "side body first stop")
+FACET = _record("nx ny nz offset cx cy cz radius ex ey ez e0 e1 g0 g1", "side body first stop")
 """A facet: plane n . x = offset, a circle around it (c, radius) [m]; 1 where only the side of the normal can be lit, -1
-where only the other, 0 both; its body (or mover); its pieces first .. stop - 1 (of a placed facet: its own number)."""
+where only the other, 0 both; a rectangle around it, e0 <= e . x <= e1 and g0 <= (n x e) . x <= g1 [m]; its body (or
+mover); its pieces first .. stop - 1 (of a placed facet: its own number)."""
 PIECE = _record("x y z ux uy uz vx vy vz px py pz qx qy qz", "")
 """A triangle of a facet: a corner, its edges u and v from there [m], and the vectors p and q of its plane [1/m] with
 which the barycentric coordinates of a point are (point - corner) . p and (point - corner) . q."""
@@ -86,10 +87,11 @@ def surfaces_of(bodies: Sequence[Body], shapes: Sequence[Body], bs_position_m: n
         )
     body["stop"] = np.cumsum(body["stop"])
     body["first"][1:] = body["stop"][:-1]
+    piece = _piece_records(np.concatenate([still_m, *triangle_m[len(bodies) :]]))
     return Surfaces(
         body=body,
-        facet=_facet_records(parts, sides),
-        piece=_piece_records(np.concatenate([still_m, *triangle_m[len(bodies) :]])),
+        facet=_facet_records(parts, sides, piece),
+        piece=piece,
         node=forest.node,
         triangle=forest.triangle,
         still=len(bodies),
@@ -107,7 +109,7 @@ def _lit_side(body: Body, closed: bool, holds_bs: bool) -> int:
     return -outward if holds_bs else outward
 
 
-def _facet_records(parts: Sequence[Facets], sides: Sequence[int]) -> np.ndarray:
+def _facet_records(parts: Sequence[Facets], sides: Sequence[int], piece: np.ndarray) -> np.ndarray:
     facet = np.zeros(sum(len(part.normal) for part in parts), FACET)
     first, pieces = 0, 0
     for number, (part, side) in enumerate(zip(parts, sides, strict=True)):
@@ -116,8 +118,30 @@ def _facet_records(parts: Sequence[Facets], sides: Sequence[int]) -> np.ndarray:
             rows[f"n{name}"], rows[f"c{name}"] = part.normal[:, axis], part.center_m[:, axis]
         rows["offset"], rows["radius"], rows["side"], rows["body"] = part.offset_m, part.radius_m, side, number
         rows["first"], rows["stop"] = pieces + part.start[:-1], pieces + part.start[1:]
+        _set_rectangles(rows, piece[pieces : pieces + len(part.triangle)], part.start[:-1])
         first, pieces = first + len(part.normal), pieces + len(part.triangle)
     return facet
+
+
+def _set_rectangles(facet: np.ndarray, piece: np.ndarray, start: np.ndarray) -> None:
+    """The smallest rectangle around each facet with a side along one of the edges of its largest triangle."""
+    if not len(facet):
+        return
+    corner, u, v = (np.stack([piece[f"{name}{axis}"] for axis in "xyz"], -1) for name in ("", "u", "v"))
+    normal = np.stack([facet[f"n{axis}"] for axis in "xyz"], -1)
+    number = np.repeat(np.arange(len(facet)), np.diff(np.append(start, len(piece))))
+    area = np.full(len(facet), np.inf)
+    for edge in (u, v, v - u):
+        e = edge[start] / np.linalg.norm(edge[start], axis=1)[:, None]
+        spans = []
+        for axis in (e, np.cross(normal, e)):
+            along = np.stack([(point * axis[number]).sum(axis=1) for point in (corner, corner + u, corner + v)])
+            spans += [np.minimum.reduceat(along.min(axis=0), start), np.maximum.reduceat(along.max(axis=0), start)]
+        size = (spans[1] - spans[0]) * (spans[3] - spans[2])
+        better = size < area
+        area[better] = size[better]
+        for name, values in zip(("ex", "ey", "ez", "e0", "e1", "g0", "g1"), (*e.T, *spans), strict=True):
+            facet[name][better] = values[better]
 
 
 def _piece_records(triangle_m: np.ndarray) -> np.ndarray:
@@ -140,19 +164,19 @@ def _is_convex(body: Body, facets: Facets) -> bool:
     return bool((height <= 1e-4).all())
 
 
-@njit(cache=True, error_model="numpy")
+@leaf
 def height_over(facet, x, y, z):  # type: ignore[no-untyped-def]
     """Signed height over the plane of a facet record [m]."""
     return facet.nx * x + facet.ny * y + facet.nz * z - facet.offset
 
 
-@njit(cache=True, error_model="numpy")
+@leaf
 def can_light(facet, height):  # type: ignore[no-untyped-def]
     """Whether a source at that height lights a side of the facet that can be lit."""
     return (height > CLEARANCE_M and facet.side >= 0) or (height < -CLEARANCE_M and facet.side <= 0)
 
 
-@njit(cache=True, error_model="numpy")
+@leaf
 def in_facet(pieces, first, stop, x, y, z):  # type: ignore[no-untyped-def]
     """Whether a point in the plane of the pieces lies on one of them."""
     for k in range(first, stop):
@@ -167,7 +191,7 @@ def in_facet(pieces, first, stop, x, y, z):  # type: ignore[no-untyped-def]
     return False
 
 
-@njit(cache=True, error_model="numpy")
+@leaf
 def reaches_across(pieces, first, stop, nx, ny, nz, offset, sign):  # type: ignore[no-untyped-def]
     """Whether any of the pieces lies on the side `sign` of the plane n . x = offset."""
     for k in range(first, stop):

@@ -15,12 +15,14 @@ import numpy as np
 from jaxtyping import Float
 from numba import njit
 
+from twin.compiled import leaf
 from twin.errors import UserError
 from twin.geometry.facets import Body
-from twin.propagation.bounces import add_direct, add_reflected, bounce_points, next_aimed
+from twin.propagation.bounces import add_direct, add_reflected, bounce_points
 from twin.propagation.diffraction import HOLM, SIONNA
 from twin.propagation.edges import WEDGE, add_diffracted, wedge_records
 from twin.propagation.enclosure import is_enclosed
+from twin.propagation.frustums import beams_of, in_beam, static_beams
 from twin.propagation.images import LAUNCHED_RAYS, MOST_EXHAUSTIVE_FACETS, grow_tree, launch_tree, moving_chains
 from twin.propagation.materials import RadioMaterial
 from twin.propagation.movers import Movers, place
@@ -42,6 +44,28 @@ RECEIVERS_A_JOB = 64
 """Receivers of one frame that share what is prepared for it."""
 
 
+@leaf
+def _add_block(  # type: ignore[no-untyped-def]
+    rows, world, frame, beams, ue, velocity, first_link, low, x, y, z, first, last, level, points, bounced, inside,
+    field, transfer,
+):  # fmt: skip
+    """Add the paths along some chains of one order to a block of receivers."""
+    known = world.tree.shape[0]
+    for number in range(first, last):
+        beam = world.tree_beams[number] if number < known else beams[number - known]
+        if in_beam(beam, level, x, y, z, inside) == 0:
+            continue
+        for k in range(x.shape[0]):
+            if inside[k] and bounce_points(
+                world.tree, frame.chains, number, level, world.facets, world.pieces, frame.movers, frame.placed,
+                world.still_facets, x[k], y[k], z[k], points, bounced,
+            ):  # fmt: skip
+                r = low + k
+                add_reflected(
+                    rows, first_link + r, world, frame, ue[r], velocity[r], level, points, bounced, field, transfer
+                )
+
+
 @njit(cache=True, nogil=True, error_model="numpy")
 def _trace_jobs(world, shape, pose, mover_velocity, own, ue, velocity, rows, first, last):  # type: ignore[no-untyped-def]
     """Fill the rows of some jobs; a job is a block of the receivers of a frame, link t * receivers + r."""
@@ -50,6 +74,7 @@ def _trace_jobs(world, shape, pose, mover_velocity, own, ue, velocity, rows, fir
     order, known = world.order, world.tree.shape[0]
     points, bounced = np.empty((order + 1, 3)), np.empty(order + 1, np.int64)
     field, transfer = np.empty((2, 3), np.complex128), np.empty((2, 2), np.complex128)
+    inside = np.empty(RECEIVERS_A_JOB, np.uint8)
     for job in range(first, last):
         t, block = job // blocks, job % blocks
         movers, placed = place(world.bodies, world.facets, world.still_bodies, shape[t], pose[t], mover_velocity[t])
@@ -58,24 +83,21 @@ def _trace_jobs(world, shape, pose, mover_velocity, own, ue, velocity, rows, fir
             world.still_bodies, world.bs[0], world.bs[1], world.bs[2], order, own,
         )  # fmt: skip
         frame = Frame(movers, placed, chains, begin, own)
-        for r in range(block * RECEIVERS_A_JOB, min(receivers, (block + 1) * RECEIVERS_A_JOB)):
+        low, high = block * RECEIVERS_A_JOB, min(receivers, (block + 1) * RECEIVERS_A_JOB)
+        for r in range(low, high):
+            add_direct(rows, t * receivers + r, world, frame, ue[t, r], velocity[t, r], field, transfer)
+        x, y, z = ue[t, low:high, 0].copy(), ue[t, low:high, 1].copy(), ue[t, low:high, 2].copy()
+        beams = beams_of(chains, begin, order, world.tree_beams, world.facets, placed, world.still_facets)
+        for level in range(order):
+            for part in range(2):
+                first_chain = world.tree_begin[level] if part == 0 else known + begin[level]
+                last_chain = world.tree_begin[level + 1] if part == 0 else known + begin[level + 1]
+                _add_block(
+                    rows, world, frame, beams, ue[t], velocity[t], t * receivers, low, x, y, z, first_chain, last_chain,
+                    level, points, bounced, inside, field, transfer,
+                )  # fmt: skip
+        for r in range(low, high):
             link, here = t * receivers + r, ue[t, r]
-            add_direct(rows, link, world, frame, here, velocity[t, r], field, transfer)
-            for level in range(order):
-                for part in range(2):
-                    some = world.tree if part == 0 else chains
-                    starts, offset = (world.tree_begin, 0) if part == 0 else (begin, known)
-                    last_chain = starts[level + 1]
-                    number = next_aimed(some, starts[level], last_chain, here[0], here[1], here[2])
-                    while number < last_chain:
-                        if bounce_points(
-                            world.tree, chains, offset + number, level, world.facets, world.pieces, movers, placed,
-                            world.still_facets, here[0], here[1], here[2], points, bounced,
-                        ):  # fmt: skip
-                            add_reflected(
-                                rows, link, world, frame, here, velocity[t, r], level, points, bounced, field, transfer
-                            )
-                        number = next_aimed(some, number + 1, last_chain, here[0], here[1], here[2])
             for number in range(world.wedges.shape[0]):
                 add_diffracted(rows, link, world, frame, world.wedges[number], here, velocity[t, r], field, transfer)
             for number in range(world.spots.shape[0]):
@@ -156,6 +178,7 @@ class Tracer:
             owner=_owners(surfaces),
             tree=tree,
             tree_begin=tree_begin,
+            tree_beams=static_beams(tree, tree_begin, order, surfaces.facet, surfaces.still_facets),
             bs=self.bs_m,
             still_facets=surfaces.still_facets,
             still_bodies=surfaces.still,

@@ -3,8 +3,8 @@
 from typing import NamedTuple
 
 import numpy as np
-from numba import njit
 
+from twin.compiled import leaf
 from twin.geometry.bvh import hides
 from twin.propagation.blockage import blockage_model_b_db, box_blockage_db
 from twin.propagation.movers import mover_hides, near_mover
@@ -37,6 +37,7 @@ class World(NamedTuple):
     owner: np.ndarray
     tree: np.ndarray
     tree_begin: np.ndarray
+    tree_beams: np.ndarray
     bs: np.ndarray
     still_facets: int
     still_bodies: int
@@ -58,7 +59,7 @@ class Frame(NamedTuple):
     own: int
 
 
-@njit(cache=True, error_model="numpy")
+@leaf
 def pieces_of(world, frame, f):  # type: ignore[no-untyped-def]
     """Slot of the mover whose facet this is (-1 for what stands still, or no facet), and its pieces in that tree."""
     if f < 0:
@@ -70,7 +71,7 @@ def pieces_of(world, frame, f):  # type: ignore[no-untyped-def]
     return facet.body, (facet.first - offset, facet.stop - offset)
 
 
-@njit(cache=True, error_model="numpy")
+@leaf
 def leg_loss_db(world, frame, ax, ay, az, bx, by, bz, before, after):  # type: ignore[no-untyped-def]
     """Loss of the straight leg from a to b, which lie on the facets `before` and `after` (-1 for none) [dB].
 
@@ -103,7 +104,7 @@ def leg_loss_db(world, frame, ax, ay, az, bx, by, bz, before, after):  # type: i
     return loss
 
 
-@njit(cache=True, error_model="numpy")
+@leaf
 def blockage_db(world, mover, ax, ay, az, bx, by, bz):  # type: ignore[no-untyped-def]
     """Loss past a mover, which counts as the box around its shape [dB]."""
     body = world.bodies[mover.shape]
