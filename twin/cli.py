@@ -176,7 +176,7 @@ def parity(
     as_json: AsJson = False,
 ) -> None:
     """Compare our paths with those of Sionna RT (exit status 2 where they differ by more than the limits)."""
-    from twin.propagation import parity_report as report
+    from twin.propagation.parity import report
 
     if update and (scenes or carrier or receivers != report.RECEIVERS):
         raise UserError("the tables hold every scene and carrier", "--update", "give it alone")

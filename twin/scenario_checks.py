@@ -1,21 +1,17 @@
 """What the fields of a scenario cannot tell one by one: whether the world that they describe can be."""
 
 import math
-from typing import TYPE_CHECKING
 
 import numpy as np
 
 from twin.errors import UserError
-from twin.sections import Parked
+from twin.scenario_fields import Parked, Scenario
 from twin.traffic.vehicles import VEHICLE_CLASSES
-
-if TYPE_CHECKING:
-    from twin.scenario import Scenario
 
 __all__ = ["check_world"]
 
 
-def check_world(scenario: "Scenario", where: object) -> None:
+def check_world(scenario: Scenario, where: object) -> None:
     """What single fields cannot tell."""
     lanes = scenario.lanes
     if not -len(lanes) <= scenario.ue.lane < len(lanes):
@@ -73,7 +69,7 @@ def check_world(scenario: "Scenario", where: object) -> None:
             raise UserError(f"the base station stands inside buildings.{number}", where, "move one of them")
 
 
-def _check_parked(scenario: "Scenario", where: object) -> None:
+def _check_parked(scenario: Scenario, where: object) -> None:
     """Parked vehicles stand beside the carriageway, outside buildings and clear of each other."""
     corners = [_corners(vehicle) for vehicle in scenario.parked]
     for number, mine in enumerate(corners):

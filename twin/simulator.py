@@ -22,7 +22,7 @@ from twin.radio.link import through_antennas
 from twin.radio.sweep import beam_power, best_beam, measure_sweep
 from twin.recording import BaseStation, CodebookWeights, Recording, RecordingManifest
 from twin.scenario import Template, load_scenario
-from twin.sections import Antenna
+from twin.scenario_fields import Antenna
 from twin.sensors.gps import GpsSensor
 from twin.traffic.simulate import TrafficTrace, simulate_traffic
 from twin.traffic.vehicles import VEHICLE_CLASSES

@@ -90,7 +90,7 @@ def test_without_the_scenes_everything_of_them_is_missing(monkeypatch):
     def missing(name):
         raise UserError("Sionna RT is not installed", "its scenes", "install the extra")
 
-    monkeypatch.setattr("twin.propagation.parity_scenes.load_builtin_scene", missing)
+    monkeypatch.setattr("twin.propagation.parity.scenes.load_builtin_scene", missing)
     said = []
     rates = bench(COMPARED, TINY, said.append)
     assert set(rates.values()) == {None}

@@ -7,7 +7,7 @@ from jaxtyping import Float
 
 from twin.geometry.facets import Body
 from twin.propagation.movers import Movers
-from twin.propagation.parity_scenes import parity_scene
+from twin.propagation.parity.scenes import parity_scene
 
 __all__ = ["CARRIER_HZ", "Case", "city", "moving_street", "part_of", "static_street"]
 

@@ -12,8 +12,7 @@ from twin.errors import UserError
 from twin.geometry.facets import Body
 from twin.geometry.scene_files import SceneFile, SceneMaterial, load_builtin_scene, load_scene_file
 from twin.propagation.materials import RadioMaterial, itu_material
-from twin.scenario import Scenario
-from twin.sections import Material, Scenery
+from twin.scenario_fields import Material, Scenario, Scenery
 from twin.traffic.vehicles import VEHICLE_CLASSES
 
 __all__ = ["VEHICLE_MATERIAL", "Scene", "box_body", "build_scene", "vehicle_shapes"]

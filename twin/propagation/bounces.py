@@ -8,7 +8,8 @@ from twin.compiled import leaf
 from twin.geometry.bvh import hides
 from twin.propagation.fields import project, propagation_phase, reflect, start
 from twin.propagation.movers import in_own_frame, mover_hides
-from twin.propagation.rows import make_room, set_angles, set_transfer
+from twin.propagation.paths import Interaction
+from twin.propagation.rows import make_room, set_bounce, set_path
 from twin.propagation.surfaces import CLEARANCE_M, height_over, in_facet
 from twin.propagation.world import blockage_db, leg_loss_db
 
@@ -50,11 +51,8 @@ def add_direct(rows, link, world, frame, ue, velocity, field, transfer):  # type
         rows, link, project(field, kx, ky, kz, amplitude * propagation_phase(length, world.wavelength), transfer)
     )
     if row >= 0:
-        set_transfer(rows, link, row, transfer)
-        rows.length[link, row], rows.loss[link, row] = length, loss
-        rows.rate[link, row] = velocity[0] * kx + velocity[1] * ky + velocity[2] * kz
-        set_angles(rows.departure, link, row, kx, ky, kz)
-        set_angles(rows.arrival, link, row, -kx, -ky, -kz)
+        rate = velocity[0] * kx + velocity[1] * ky + velocity[2] * kz
+        set_path(rows, link, row, transfer, length, loss, rate, kx, ky, kz, kx, ky, kz)
 
 
 @leaf
@@ -148,19 +146,13 @@ def add_reflected(rows, link, world, frame, ue, velocity, level, points, bounced
     )
     if row < 0:
         return
-    set_transfer(rows, link, row, transfer)
-    rows.length[link, row], rows.rate[link, row], rows.loss[link, row] = total, rate, loss
-    set_angles(rows.departure, link, row, ox, oy, oz)
-    set_angles(rows.arrival, link, row, -kx, -ky, -kz)
+    set_path(rows, link, row, transfer, total, loss, rate, ox, oy, oz, kx, ky, kz)
     for k in range(level + 1):
         f = bounced[k]
-        rows.kind[link, row, k] = 1
         if f < world.still_facets:
             body = world.facets[f].body
-            rows.body[link, row, k], rows.facet[link, row, k] = body, f - world.bodies[body].first
+            number = f - world.bodies[body].first
         else:
             a = frame.placed[f - world.still_facets].body
-            rows.body[link, row, k] = world.still_bodies + a
-            rows.facet[link, row, k] = f - world.still_facets - frame.movers[a].first
-        for j in range(3):
-            rows.vertex[link, row, k, j] = points[k, j]
+            body, number = world.still_bodies + a, f - world.still_facets - frame.movers[a].first
+        set_bounce(rows, link, row, k, Interaction.REFLECTION, body, number, points[k, 0], points[k, 1], points[k, 2])

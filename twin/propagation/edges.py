@@ -11,7 +11,8 @@ from twin.propagation.bounces import unit
 from twin.propagation.diffraction import edge_point, wedge_transfer
 from twin.propagation.fields import project, propagation_phase, start
 from twin.propagation.materials import roughness_factor
-from twin.propagation.rows import make_room, set_angles, set_transfer
+from twin.propagation.paths import Interaction
+from twin.propagation.rows import make_room, set_bounce, set_path
 from twin.propagation.surfaces import Surfaces
 from twin.propagation.world import leg_loss_db
 
@@ -144,12 +145,7 @@ def add_diffracted(rows, link, world, frame, wedge, ue, velocity, field, transfe
     row = make_room(
         rows, link, project(field, qx, qy, qz, amplitude * propagation_phase(total, world.wavelength), transfer)
     )
-    if row < 0:
-        return
-    set_transfer(rows, link, row, transfer)
-    rows.length[link, row], rows.loss[link, row] = total, loss
-    rows.rate[link, row] = velocity[0] * qx + velocity[1] * qy + velocity[2] * qz
-    set_angles(rows.departure, link, row, kx, ky, kz)
-    set_angles(rows.arrival, link, row, -qx, -qy, -qz)
-    rows.kind[link, row, 0], rows.body[link, row, 0], rows.facet[link, row, 0] = 2, wedge.body, wedge.number
-    rows.vertex[link, row, 0, 0], rows.vertex[link, row, 0, 1], rows.vertex[link, row, 0, 2] = x, y, z
+    if row >= 0:
+        rate = velocity[0] * qx + velocity[1] * qy + velocity[2] * qz
+        set_path(rows, link, row, transfer, total, loss, rate, kx, ky, kz, qx, qy, qz)
+        set_bounce(rows, link, row, 0, Interaction.DIFFRACTION, wedge.body, wedge.number, x, y, z)

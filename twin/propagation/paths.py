@@ -1,19 +1,19 @@
 """Propagation paths: what a tracer finds and what the radio model reads."""
 
 from dataclasses import dataclass
+from enum import IntEnum
 
 import numpy as np
 from jaxtyping import Bool, Complex, Float, Int
 
-__all__ = ["DEFAULT_MAX_PATHS", "NO_BODY", "SPEED_OF_LIGHT_MPS", "Interaction", "Paths"]
+__all__ = ["DEFAULT_MAX_PATHS", "SPEED_OF_LIGHT_MPS", "Interaction", "Paths"]
 
 SPEED_OF_LIGHT_MPS = 299_792_458.0
 DEFAULT_MAX_PATHS = 12
 """P_max: strongest paths kept a link."""
-NO_BODY = -1
 
 
-class Interaction:
+class Interaction(IntEnum):
     """Codes of `Paths.kind`, one a bounce."""
 
     NO_PATH = -1
@@ -32,9 +32,8 @@ class Paths:
     Doppler 0, kind `NO_PATH`, body and facet -1 and vertices NaN.
 
     `transfer`: T [1], from field to field: with theta (growing zenith) and phi (growing azimuth) of the directions in
-    which
-        the antennas see the path, E_rx = T E_tx, T[0] the row of theta. Spreading lambda / (4 pi L), all interactions,
-        blockage and the phase exp(-j 2 pi L / lambda) are in it.
+        which the antennas see the path, E_rx = T E_tx, T[0] the row of theta. Spreading lambda / (4 pi L), all
+        interactions, blockage and the phase exp(-j 2 pi L / lambda) are in it.
     `gain`: alpha = F_rx . T F_tx [1], F the fields of the antennas' patterns.
     `delay_s`: L / c [s].  `aod_rad`: azimuth and zenith in which the path leaves the base station [rad].
     `aoa_rad`: azimuth and zenith from which it comes to the UE [rad].

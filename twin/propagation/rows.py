@@ -6,9 +6,9 @@ from typing import NamedTuple
 import numpy as np
 
 from twin.compiled import leaf
-from twin.propagation.paths import SPEED_OF_LIGHT_MPS, Paths
+from twin.propagation.paths import SPEED_OF_LIGHT_MPS, Interaction, Paths
 
-__all__ = ["Rows", "empty_rows", "make_room", "paths_of", "set_angles", "set_transfer"]
+__all__ = ["Rows", "empty_rows", "make_room", "paths_of", "set_bounce", "set_path"]
 
 
 class Rows(NamedTuple):
@@ -89,23 +89,34 @@ def make_room(rows, link, power):  # type: ignore[no-untyped-def]
     rows.number[link] = min(count + 1, size)
     rows.power[link, k] = power
     for n in range(rows.kind.shape[2]):
-        rows.kind[link, k, n], rows.body[link, k, n], rows.facet[link, k, n] = 0, -1, -1
+        rows.kind[link, k, n], rows.body[link, k, n], rows.facet[link, k, n] = Interaction.NONE, -1, -1
         for i in range(3):
             rows.vertex[link, k, n, i] = np.nan
     return k
 
 
 @leaf
-def set_transfer(rows, link, row, transfer):  # type: ignore[no-untyped-def]
-    """Keep the transfer matrix of a path."""
+def set_path(rows, link, row, transfer, length, loss, rate, kx, ky, kz, qx, qy, qz):  # type: ignore[no-untyped-def]
+    """Keep what a path is but for its power and its bounces; it departs along k and arrives along q."""
     for i in range(2):
         for j in range(2):
             rows.transfer[link, row, i, j] = np.complex64(transfer[i, j])
+    rows.length[link, row], rows.loss[link, row], rows.rate[link, row] = length, loss, rate
+    _set_angles(rows.departure, link, row, kx, ky, kz)
+    _set_angles(rows.arrival, link, row, -qx, -qy, -qz)
 
 
 @leaf
-def set_angles(angles, link, row, x, y, z):  # type: ignore[no-untyped-def]
-    """Keep azimuth and zenith of a unit vector."""
+def set_bounce(rows, link, row, bounce, kind, body, facet, x, y, z):  # type: ignore[no-untyped-def]
+    """Keep a bounce: what happens, on which facet or edge of which body, and where."""
+    rows.kind[link, row, bounce], rows.body[link, row, bounce], rows.facet[link, row, bounce] = kind, body, facet
+    rows.vertex[link, row, bounce, 0], rows.vertex[link, row, bounce, 1] = x, y
+    rows.vertex[link, row, bounce, 2] = z
+
+
+@leaf
+def _set_angles(angles, link, row, x, y, z):  # type: ignore[no-untyped-def]
+    """Azimuth and zenith of a unit vector."""
     angles[link, row, 0], angles[link, row, 1] = math.atan2(y, x), math.acos(min(1.0, max(-1.0, z)))
 
 

@@ -15,7 +15,8 @@ from twin.geometry.bvh import GRAZE_M, nearest
 from twin.propagation.bounces import unit
 from twin.propagation.fields import polarisation_vectors, project, propagation_phase
 from twin.propagation.materials import slab_coefficients
-from twin.propagation.rows import make_room, set_angles, set_transfer
+from twin.propagation.paths import Interaction
+from twin.propagation.rows import make_room, set_bounce, set_path
 from twin.propagation.surfaces import Surfaces
 from twin.propagation.world import leg_loss_db
 
@@ -102,13 +103,8 @@ def add_scattered(rows, link, world, frame, spot, ue, velocity, field, transfer)
     row = make_room(
         rows, link, project(field, qx, qy, qz, amplitude * propagation_phase(total, world.wavelength), transfer)
     )
-    if row < 0:
-        return
-    set_transfer(rows, link, row, transfer)
-    rows.length[link, row], rows.loss[link, row] = total, loss
-    rows.rate[link, row] = velocity[0] * qx + velocity[1] * qy + velocity[2] * qz
-    set_angles(rows.departure, link, row, spot.kx, spot.ky, spot.kz)
-    set_angles(rows.arrival, link, row, -qx, -qy, -qz)
-    rows.kind[link, row, 0], rows.body[link, row, 0] = 3, facet.body
-    rows.facet[link, row, 0] = spot.facet - world.bodies[facet.body].first
-    rows.vertex[link, row, 0, 0], rows.vertex[link, row, 0, 1], rows.vertex[link, row, 0, 2] = spot.x, spot.y, spot.z
+    if row >= 0:
+        rate = velocity[0] * qx + velocity[1] * qy + velocity[2] * qz
+        set_path(rows, link, row, transfer, total, loss, rate, spot.kx, spot.ky, spot.kz, qx, qy, qz)
+        number = spot.facet - world.bodies[facet.body].first
+        set_bounce(rows, link, row, 0, Interaction.SCATTERING, facet.body, number, spot.x, spot.y, spot.z)

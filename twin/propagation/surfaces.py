@@ -29,7 +29,7 @@ def _record(reals: str, integers: str) -> np.dtype:
 FACET = _record("nx ny nz offset cx cy cz radius ex ey ez e0 e1 g0 g1", "side body first stop")
 """A facet: plane n . x = offset, a circle around it (c, radius) [m]; 1 where only the side of the normal can be lit, -1
 where only the other, 0 both; a rectangle around it, e0 <= e . x <= e1 and g0 <= (n x e) . x <= g1 [m]; its body (or
-mover); its pieces first .. stop - 1 (of a placed facet: its own number)."""
+mover); its pieces first .. stop - 1 (of a placed facet: those of the shape, in its own frame)."""
 PIECE = _record("x y z ux uy uz vx vy vz px py pz qx qy qz", "")
 """A triangle of a facet: a corner, its edges u and v from there [m], and the vectors p and q of its plane [1/m] with
 which the barycentric coordinates of a point are (point - corner) . p and (point - corner) . q."""

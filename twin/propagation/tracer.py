@@ -3,7 +3,8 @@
 What stands still is prepared once: facets, a hierarchy for occlusion, wedges, and the chains of facets that can mirror
 the base station. In each frame the movers' facets are placed and the chains that run over them are added; each
 receiver then keeps the chains whose bounces lie on their facets and whose legs nothing hides. Geometry and phases are
-formed in float64. Every job writes its own rows, so results are the same for any number of threads."""
+formed in float64. Every job writes its own rows, so results are the same for any number of threads.
+"""
 
 import math
 from collections.abc import Sequence
@@ -117,9 +118,8 @@ class Tracer:
         order: specular bounces at most, 0 to 3, over static and moving facets in any mix.
         max_paths: P_max, strongest paths kept a link.
         diffraction: whether single edges of static bodies diffract, in the shadow and out of it.
-        blockage: how paths fade behind movers: "none" (they vanish), "double_knife_edge" (ITU-R P.526), "model_b"
-        (3GPP TR
-            38.901, clause 7.6.4.2).
+        blockage: how paths fade behind movers: "none" (they vanish), "double_knife_edge" (ITU-R P.526) or "model_b"
+            (3GPP TR 38.901, clause 7.6.4.2).
         specular_loss: whether scattering takes sqrt(1 - S^2) off reflections.
         diffuse: whether what it takes comes back as first-order diffuse paths.
         rays: launched from the base station when there are too many facets to try every chain.
@@ -203,8 +203,7 @@ class Tracer:
             ue_velocity_mps: their velocities, for the Doppler shift.
             movers: what moves, in the same T frames.
             ue_mover: slot of the UE's own body among the movers. It neither hides the direct path nor reflects to its
-            own
-                antenna, but hides what comes from below.
+                own antenna, but hides what comes from below.
 
         Raises:
             UserError: a position that is no number, or that of the base station; movers of other frames.

@@ -7,7 +7,7 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from twin.errors import UserError
-from twin.scenario import Scenario
+from twin.scenario_fields import Scenario
 from twin.traffic.idm import follow_lanes
 from twin.traffic.vehicles import VEHICLE_CLASSES
 

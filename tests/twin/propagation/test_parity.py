@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 
 from twin.errors import UserError
-from twin.propagation import parity_report, parity_run
-from twin.propagation.parity import LIMITS, differences, figures_of, match, near_m, problems, strong
-from twin.propagation.parity_run import Comparison, compare_scene, densities
-from twin.propagation.parity_scenes import SCENES, THICKNESS_M, parity_scene
+from twin.propagation.parity import comparison, report
+from twin.propagation.parity.comparison import Comparison, compare_scene, densities
+from twin.propagation.parity.matching import LIMITS, differences, figures_of, match, near_m, problems, strong
+from twin.propagation.parity.scenes import SCENES, THICKNESS_M, parity_scene
 from twin.propagation.tracer import Tracer
 
 needs_sionna = pytest.mark.usefixtures("sionna_rt")
@@ -196,7 +196,7 @@ def test_a_few_receivers_are_within_the_limits(name, carrier_hz, monkeypatch):
 
 @needs_sionna
 def test_edges_agree_when_the_coefficient_does(monkeypatch):
-    monkeypatch.setattr(parity_run, "EDGE_RAYS", 500_000)
+    monkeypatch.setattr(comparison, "EDGE_RAYS", 500_000)
     found = compare_scene(replace(SCENES["simple_wedge"], order=1, samples=300_000), CARRIER_HZ, 12)
     assert found.problems == []
     assert found.edges_alike.gain_error_db[-1] < 0.01
@@ -229,28 +229,28 @@ def test_a_wrong_request_is_one_line(arguments):
 
 
 def test_the_file_holds_a_row_of_every_scene_and_carrier():
-    text = parity_report.FILE.read_text(encoding="utf-8")
-    table = text.split(parity_report.BEGIN)[1].split(parity_report.END)[0]
+    text = report.FILE.read_text(encoding="utf-8")
+    table = text.split(report.BEGIN)[1].split(report.END)[0]
     for name in SCENES:
-        for carrier_ghz in parity_report.CARRIERS_GHZ:
+        for carrier_ghz in report.CARRIERS_GHZ:
             assert f"| {name} | {carrier_ghz:g} | direct | " in table
 
 
 def test_a_file_without_markers_is_left_alone(monkeypatch, tmp_path):
     file = tmp_path / "PARITY.md"
     file.write_text("no tables here\n")
-    monkeypatch.setattr(parity_report, "FILE", file)
+    monkeypatch.setattr(report, "FILE", file)
     with pytest.raises(UserError, match="markers"):
-        parity_report.update([])
+        report.update([])
     assert file.read_text() == "no tables here\n"
 
 
 @needs_sionna
 @pytest.mark.long
-@pytest.mark.parametrize("carrier_ghz", parity_report.CARRIERS_GHZ)
+@pytest.mark.parametrize("carrier_ghz", report.CARRIERS_GHZ)
 @pytest.mark.parametrize("name", list(SCENES))
 def test_every_scene_is_within_the_limits(name, carrier_ghz):
-    (found,) = parity_report.compare([name], [carrier_ghz])
+    (found,) = report.compare([name], [carrier_ghz])
     assert isinstance(found, Comparison)
     assert found.problems == []
     assert found.unmatched.unexplained == 0
@@ -261,8 +261,8 @@ def test_every_scene_is_within_the_limits(name, carrier_ghz):
 def test_sionna_loses_paths_in_its_own_table_and_ours_need_few_rays():
     rows = densities(SCENES["munich"], CARRIER_HZ, 64)
     share = {(row.tracer, row.rays, row.hash_slots, row.together): row.found / row.paths for row in rows}
-    own, large = parity_run.SIONNAS_SLOTS, parity_run.HASH_SLOTS
+    own, large = comparison.SIONNAS_SLOTS, comparison.HASH_SLOTS
     many = SCENES["munich"].samples
     assert share["Sionna", many, large, 16] == 1.0
     assert share["Sionna", many, own, 16] < 1.0
-    assert share["ours", parity_run.RAYS, None, None] == 1.0
+    assert share["ours", comparison.RAYS, None, None] == 1.0

@@ -10,7 +10,7 @@ from twin.geometry.facets import Body
 from twin.geometry.scene_files import load_builtin_scene
 from twin.propagation import sionna
 from twin.propagation.movers import Movers
-from twin.propagation.parity import differences, match
+from twin.propagation.parity.matching import differences, match
 from twin.propagation.paths import Interaction
 from twin.propagation.sionna import SionnaTracer, find_llvm, load_sionna
 from twin.propagation.tracer import Tracer

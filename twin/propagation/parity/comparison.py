@@ -9,9 +9,18 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from twin.geometry.facets import Body
-from twin.propagation.parity import Figures, differences, figures_of, interactions, legs_m, match, problems, strong
-from twin.propagation.parity_fields import at_their_points, with_sionnas_coefficient
-from twin.propagation.parity_scenes import ParityScene
+from twin.propagation.parity.fields import at_their_points, with_sionnas_coefficient
+from twin.propagation.parity.matching import (
+    Figures,
+    differences,
+    figures_of,
+    interactions,
+    legs_m,
+    match,
+    problems,
+    strong,
+)
+from twin.propagation.parity.scenes import ParityScene
 from twin.propagation.paths import Interaction, Paths
 from twin.propagation.sionna import HASH_SLOTS, RECEIVERS_A_SOLVE, SionnaTracer
 from twin.propagation.tracer import Tracer

@@ -1,7 +1,9 @@
-"""The sections of scenario.yaml: site, street, buildings, materials, traffic, radio, propagation and sensors."""
+"""The fields of scenario.yaml: site, street, buildings, materials, traffic, radio, propagation and sensors."""
 
-from typing import Literal
+import math
+from typing import Any, Literal
 
+import numpy as np
 from pydantic import BaseModel, ConfigDict, Field
 
 __all__ = [
@@ -16,6 +18,7 @@ __all__ = [
     "Parked",
     "Propagation",
     "Radio",
+    "Scenario",
     "Scenery",
     "Section",
     "Site",
@@ -208,3 +211,59 @@ class Gps(Section):
     sigma_m: float = Field(0.5, ge=0, le=1000, description="of the Gauss-Markov part")
     tau_s: float = Field(60.0, gt=0, description="its correlation time")
     white_m: float = Field(0.1, ge=0, le=1000)
+
+
+class Scenario(Section):
+    """A scenario in plain numbers: what one episode is made with."""
+
+    name: str
+    description: str = ""
+    frame_rate_hz: float = Field(10.0, gt=0, le=1000)
+    frames: int = Field(
+        300, ge=1, le=1_000_000, description="at most, an episode; it ends when the UE leaves the street"
+    )
+    site: Site
+    street: Street
+    buildings: tuple[Building, ...] = ()
+    scenery: tuple[Scenery, ...] = ()
+    ground: str | None = Field(
+        "asphalt", description="material of the ground z = 0; null where the scenery brings its own"
+    )
+    materials: dict[str, Material]
+    traffic: Traffic = Field(default_factory=Traffic)
+    parked: tuple[Parked, ...] = ()
+    ue: Ue = Field(default_factory=Ue)
+    radio: Radio = Field(default_factory=Radio)
+    propagation: Propagation = Field(default_factory=Propagation)
+    gps: Gps = Field(default_factory=Gps)
+
+    @property
+    def street_heading_rad(self) -> float:
+        """Azimuth of the forward lanes."""
+        return math.radians(self.site.street_heading_deg)
+
+    @property
+    def boresight_rad(self) -> float:
+        """Azimuth of the array's broadside: the street's normal plus the error."""
+        return self.street_heading_rad + math.pi / 2 + math.radians(self.site.boresight_error_deg)
+
+    @property
+    def lanes(self) -> list[tuple[float, int]]:
+        """Middle of each lane across the street [m] and direction (1 forward, -1 back), base station's side first."""
+        count = self.street.lanes_backward + self.street.lanes_forward
+        width = self.street.lane_width_m
+        return [
+            ((number - (count - 1) / 2) * width, -1 if number < self.street.lanes_backward else 1)
+            for number in range(count)
+        ]
+
+    @property
+    def half_width_m(self) -> float:
+        """Half the width of the carriageway."""
+        return (self.street.lanes_backward + self.street.lanes_forward) * self.street.lane_width_m / 2
+
+    def local_m(self, along_m: Any, across_m: Any) -> np.ndarray:
+        """East and north of points in street coordinates."""
+        along, across = np.asarray(along_m, float), np.asarray(across_m, float) + self.site.street_distance_m
+        c, s = math.cos(self.street_heading_rad), math.sin(self.street_heading_rad)
+        return np.stack([along * c - across * s, along * s + across * c], -1)

@@ -5,16 +5,16 @@ from pathlib import Path
 from typing import Any
 
 from twin.errors import UserError
-from twin.propagation.parity import Figures
-from twin.propagation.parity_run import Comparison, Density, compare_scene, densities, worst
-from twin.propagation.parity_scenes import SCENES, parity_scene
+from twin.propagation.parity.comparison import Comparison, Density, compare_scene, densities, worst
+from twin.propagation.parity.matching import Figures
+from twin.propagation.parity.scenes import SCENES, parity_scene
 
 __all__ = ["CARRIERS_GHZ", "RECEIVERS", "as_json", "compare", "tables", "update"]
 
 CARRIERS_GHZ = (28.0, 60.0)
 RECEIVERS = 200
 """Of each base station."""
-FILE = Path(__file__).with_name("PARITY.md")
+FILE = Path(__file__).parent.with_name("PARITY.md")
 BEGIN, END = "<!-- twin parity --update: begin -->", "<!-- twin parity --update: end -->"
 DENSITY_SCENE = "munich"
 

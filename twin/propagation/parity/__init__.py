@@ -1,0 +1,1 @@
+"""Our paths beside those of Sionna RT: scenes, matching, comparison, report. The tables are in `../PARITY.md`."""
