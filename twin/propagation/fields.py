@@ -9,7 +9,7 @@ import math
 import numpy as np
 from numba import njit
 
-from twin.compiled import leaf
+from twin.compiled import inlined
 from twin.propagation.materials import roughness_factor, slab_coefficients
 
 __all__ = ["polarisation_vectors", "project", "reflect", "start"]
@@ -27,13 +27,13 @@ def polarisation_vectors(x, y, z):  # type: ignore[no-untyped-def]
     return z * x / plan, z * y / plan, -plan, -y / plan, x / plan, 0.0
 
 
-@leaf
+@inlined
 def start(field, kx, ky, kz):  # type: ignore[no-untyped-def]
     """Unit fields along theta and phi of a wave that leaves in the direction k."""
     field[0, 0], field[0, 1], field[0, 2], field[1, 0], field[1, 1], field[1, 2] = polarisation_vectors(kx, ky, kz)
 
 
-@leaf
+@inlined
 def reflect(field, kx, ky, kz, nx, ny, nz, eta, thickness, share, roughness, wavelength):  # type: ignore[no-untyped-def]
     """Turn the fields of a wave along k into those of its reflection off a face of unit normal n, either way round.
 
@@ -52,7 +52,8 @@ def reflect(field, kx, ky, kz, nx, ny, nz, eta, thickness, share, roughness, wav
     if size < 1e-9:  # straight onto the face: every tangential direction is s
         sx, sy, sz, _, _, _ = polarisation_vectors(kx, ky, kz)
     else:
-        sx, sy, sz = sx / size, sy / size, sz / size
+        inverse = 1.0 / size
+        sx, sy, sz = sx * inverse, sy * inverse, sz * inverse
     px, py, pz = sy * kz - sz * ky, sz * kx - sx * kz, sx * ky - sy * kx
     qx, qy, qz = sy * rz - sz * ry, sz * rx - sx * rz, sx * ry - sy * rx
     for b in range(2):
@@ -63,7 +64,7 @@ def reflect(field, kx, ky, kz, nx, ny, nz, eta, thickness, share, roughness, wav
         field[b, 2] = in_s * sz + in_p * qz
 
 
-@leaf
+@inlined
 def project(field, kx, ky, kz, amplitude, transfer):  # type: ignore[no-untyped-def]
     """Transfer matrix [[theta<-theta, theta<-phi], [phi<-theta, phi<-phi]] of a wave that arrives along k.
 

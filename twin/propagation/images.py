@@ -11,7 +11,7 @@ import numpy as np
 from numba import types
 from numba.typed import Dict
 
-from twin.compiled import kernel, leaf
+from twin.compiled import inlined, kernel, leaf
 from twin.geometry.bvh import GRAZE_M, nearest
 from twin.propagation.movers import MOVER
 from twin.propagation.surfaces import FACET, Surfaces, can_light, height_over, reaches_across
@@ -32,12 +32,12 @@ CHAIN = np.dtype(
 chain without the last facet (-1 for none), and the last facet."""
 
 
-@leaf
+@inlined
 def _facet(facets, placed, still, f):  # type: ignore[no-untyped-def]
     return facets[f] if f < still else placed[f - still]
 
 
-@leaf
+@inlined
 def _reaches_across(pieces, movers, facet, moving, nx, ny, nz, offset, sign):  # type: ignore[no-untyped-def]
     """Whether any of the facet lies on the side `sign` of the plane n . x = offset."""
     if moving:
@@ -48,7 +48,7 @@ def _reaches_across(pieces, movers, facet, moving, nx, ny, nz, offset, sign):  #
     return reaches_across(pieces, facet.first, facet.stop, nx, ny, nz, offset, sign)
 
 
-@leaf
+@inlined
 def _beam_reaches(chain, cx, cy, cz, radius):  # type: ignore[no-untyped-def]
     """Whether the beam through the last facet meets a sphere: angle to it below the sum of both half angles."""
     if chain.cosine < 0.0:
@@ -66,7 +66,7 @@ def _beam_reaches(chain, cx, cy, cz, radius):  # type: ignore[no-untyped-def]
     return between >= chain.cosine * cosine - chain.sine * sine - 1e-9
 
 
-@leaf
+@inlined
 def _beyond(chain, last, cx, cy, cz, radius):  # type: ignore[no-untyped-def]
     """Whether some of a sphere lies on the side of the chain's last facet to which the beam goes, and in the beam."""
     height = height_over(last, cx, cy, cz)
@@ -75,7 +75,7 @@ def _beyond(chain, last, cx, cy, cz, radius):  # type: ignore[no-untyped-def]
     return _beam_reaches(chain, cx, cy, cz, radius)
 
 
-@leaf
+@inlined
 def _next_height(pieces, movers, chain, last, last_moves, facet, moves):  # type: ignore[no-untyped-def]
     """Height of the chain's image over a facet when the beam through the last one can light it, else 0."""
     height = height_over(facet, chain.x, chain.y, chain.z)
@@ -92,7 +92,7 @@ def _next_height(pieces, movers, chain, last, last_moves, facet, moves):  # type
     return height
 
 
-@leaf
+@inlined
 def _set(chain, parent, f, facet, x, y, z, height):  # type: ignore[no-untyped-def]
     """Make the record that mirrors the point, at that height over the facet of number f."""
     chain.parent, chain.facet, chain.height = parent, f, -height
@@ -130,7 +130,7 @@ def _first_order(chains, count, facets, first, stop, before, x, y, z):  # type: 
     return count
 
 
-@leaf
+@inlined
 def _to_movers(chains, count, source, node, number, bodies, facets, pieces, movers, placed, still, own):  # type: ignore[no-untyped-def]
     """Append the chains that go on from source[node], chain `number` of all, over a facet of a mover other than
     `own`."""
@@ -155,7 +155,7 @@ def _to_movers(chains, count, source, node, number, bodies, facets, pieces, move
     return count
 
 
-@leaf
+@inlined
 def _to_static(chains, count, source, node, number, bodies, facets, pieces, movers, placed, still, still_bodies):  # type: ignore[no-untyped-def]
     """Append the chains that go on from source[node], chain `number` of all, over a static facet."""
     chain = source[node]

@@ -5,7 +5,6 @@ eta = epsilon_r - j sigma / (w epsilon_0) negative. A reflected field is r_s, r_
 surface scatters out of the specular direction is the caller's to take away.
 """
 
-import cmath
 import math
 from dataclasses import dataclass, replace
 from difflib import get_close_matches
@@ -30,6 +29,9 @@ VACUUM_PERMITTIVITY = 8.8541878128e-12
 """epsilon_0 [F/m]."""
 VEHICLE_CONDUCTIVITY_S_PER_M = 1e7
 """Conductivity of a car's body [S/m]: metal of ITU-R P.2040-3, table 3."""
+
+OPAQUE = -40.0
+"""log |e^(-2jq)| of a layer below which it is a half space to the last bit."""
 
 _ITU_TABLE: dict[str, tuple[tuple[float, float, float, float, float, float], ...]] = {
     "vacuum": ((0.001, 100.0, 1.0, 0.0, 0.0, 0.0),),
@@ -127,6 +129,24 @@ def itu_material(name: str, carrier_hz: float, **overrides: Any) -> RadioMateria
 
 
 @leaf
+def _root(z: complex) -> complex:
+    """Square root of positive real part of numbers that are neither tiny nor huge, which `cmath.sqrt` provides for."""
+    size = math.sqrt(z.real * z.real + z.imag * z.imag)
+    larger = math.sqrt(0.5 * (size + abs(z.real)))
+    if larger == 0.0:
+        return 0j
+    smaller = 0.5 * z.imag / larger
+    return complex(larger, smaller) if z.real >= 0.0 else complex(abs(smaller), math.copysign(larger, z.imag))
+
+
+@leaf
+def _quotient(a: complex, b: complex) -> complex:
+    """a / b of such numbers."""
+    scale = 1.0 / (b.real * b.real + b.imag * b.imag)
+    return complex((a.real * b.real + a.imag * b.imag) * scale, (a.imag * b.real - a.real * b.imag) * scale)
+
+
+@leaf
 def fresnel_coefficients(cosine: float, eta: complex) -> tuple[complex, complex]:
     """Reflection coefficients (r_s, r_p) [1] of a half-space at the angle of incidence with that cosine.
 
@@ -135,8 +155,9 @@ def fresnel_coefficients(cosine: float, eta: complex) -> tuple[complex, complex]
     """
     if eta == 1.0:  # 0 / 0 at grazing incidence
         return 0j, 0j
-    root = cmath.sqrt(eta - (1.0 - cosine * cosine))
-    return (cosine - root) / (cosine + root), (eta * cosine - root) / (eta * cosine + root)
+    root = _root(eta - (1.0 - cosine * cosine))
+    along = eta * cosine
+    return _quotient(cosine - root, cosine + root), _quotient(along - root, along + root)
 
 
 @leaf
@@ -148,20 +169,20 @@ def slab_coefficients(cosine: float, eta: complex, thickness_m: float, wavelengt
     """
     if eta == 1.0:
         return 0j, 0j
-    root = cmath.sqrt(eta - (1.0 - cosine * cosine))
+    root = _root(eta - (1.0 - cosine * cosine))
     along = eta * cosine
-    first_s, first_p = (cosine - root) / (cosine + root), (along - root) / (along + root)
-    if math.isinf(thickness_m):
-        return first_s, first_p
     phase = (4.0 * math.pi * thickness_m / wavelength_m) * root
-    # u = 1 - e^(-2jq), and below 1 - r'^2 = 4 a w / (a + w)^2, without the difference of nearly equal numbers that
-    # thin layers and grazing incidence make of them.
+    if math.isinf(thickness_m) or phase.imag < OPAQUE:
+        return _quotient(cosine - root, cosine + root), _quotient(along - root, along + root)
+    # u = 1 - e^(-2jq), and with r' = (a - w) / (a + w) all is multiplied by (a + w)^2: no difference of nearly equal
+    # numbers is left of thin layers and grazing incidence.
     sine, cosine_of, decay = math.sin(0.5 * phase.real), math.cos(0.5 * phase.real), math.expm1(phase.imag)
     twice = 2.0 * sine * sine
     u = complex(twice - decay * (1.0 - twice), (1.0 + decay) * 2.0 * sine * cosine_of)
-    passed_s = 4.0 * cosine * root / (cosine + root) ** 2
-    passed_p = 4.0 * along * root / (along + root) ** 2
-    return first_s * u / (passed_s + first_s**2 * u), first_p * u / (passed_p + first_p**2 * u)
+    less_s, less_p = (cosine - root) * u, (along - root) * u
+    r_s = _quotient(less_s * (cosine + root), 4.0 * cosine * root + less_s * (cosine - root))
+    r_p = _quotient(less_p * (along + root), 4.0 * along * root + less_p * (along - root))
+    return r_s, r_p
 
 
 @leaf
@@ -171,4 +192,6 @@ def roughness_factor(cosine: float, roughness_m: float, wavelength_m: float) -> 
     For heights of normal distribution with standard deviation sigma_h [m] (Ament, Proc. IRE 41, 142, 1953), at the
     angle of incidence with that cosine; 1 for a smooth face.
     """
+    if roughness_m == 0.0:
+        return 1.0
     return math.exp(-2.0 * (2.0 * math.pi * roughness_m * cosine / wavelength_m) ** 2)

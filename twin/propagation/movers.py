@@ -10,7 +10,7 @@ from twin.compiled import kernel, leaf
 from twin.geometry.bvh import hides
 from twin.propagation.surfaces import FACET
 
-__all__ = ["MOVER", "Movers", "in_own_frame", "mover_hides", "near_mover", "place"]
+__all__ = ["MOVER", "Movers", "in_own_frame", "mover_hides", "near_mover", "place", "top_m"]
 
 MOVER = np.dtype(
     [(name, np.float64) for name in ["x", "y", "z", "cosine", "sine", "cx", "cy", "cz", "radius", "vx", "vy", "vz"]]
@@ -79,6 +79,16 @@ def place(bodies, facets, still, shape, pose, velocity):  # type: ignore[no-unty
             shift = gx * mover.x + gy * mover.y + gz * mover.z
             here.g0, here.g1 = own.g0 + shift, own.g1 + shift
     return movers, placed
+
+
+@leaf
+def top_m(bodies, movers):  # type: ignore[no-untyped-def]
+    """Height of the highest mover."""
+    top = -math.inf
+    for a in range(movers.shape[0]):
+        if movers[a].shape >= 0:
+            top = max(top, movers[a].cz + 0.5 * bodies[movers[a].shape].height)
+    return top
 
 
 @leaf

@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from twin.compiled import leaf
+from twin.compiled import inlined, leaf
 from twin.propagation.paths import SPEED_OF_LIGHT_MPS, Interaction, Paths
 
 __all__ = ["Rows", "empty_rows", "make_room", "paths_of", "set_bounce", "set_path"]
@@ -59,7 +59,7 @@ def empty_rows(links: int, paths: int, bounces: int) -> Rows:
     )
 
 
-@leaf
+@inlined
 def make_room(rows, link, power):  # type: ignore[no-untyped-def]
     """Row for a path of that power, the weaker ones moved down; -1 when all are stronger. Ties keep their order.
 
@@ -95,7 +95,7 @@ def make_room(rows, link, power):  # type: ignore[no-untyped-def]
     return k
 
 
-@leaf
+@inlined
 def set_path(rows, link, row, transfer, length, loss, rate, kx, ky, kz, qx, qy, qz):  # type: ignore[no-untyped-def]
     """Keep what a path is but for its power and its bounces; it departs along k and arrives along q."""
     for i in range(2):
@@ -106,7 +106,7 @@ def set_path(rows, link, row, transfer, length, loss, rate, kx, ky, kz, qx, qy, 
     _set_angles(rows.arrival, link, row, -qx, -qy, -qz)
 
 
-@leaf
+@inlined
 def set_bounce(rows, link, row, bounce, kind, body, facet, x, y, z):  # type: ignore[no-untyped-def]
     """Keep a bounce: what happens, on which facet or edge of which body, and where."""
     rows.kind[link, row, bounce], rows.body[link, row, bounce], rows.facet[link, row, bounce] = kind, body, facet

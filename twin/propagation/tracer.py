@@ -26,7 +26,7 @@ from twin.propagation.enclosure import is_enclosed
 from twin.propagation.frustums import beams_of, in_beam, static_beams
 from twin.propagation.images import LAUNCHED_RAYS, MOST_EXHAUSTIVE_FACETS, grow_tree, launch_tree, moving_chains
 from twin.propagation.materials import RadioMaterial
-from twin.propagation.movers import Movers, place
+from twin.propagation.movers import Movers, place, top_m
 from twin.propagation.paths import DEFAULT_MAX_PATHS, SPEED_OF_LIGHT_MPS, Paths
 from twin.propagation.rows import Rows, empty_rows, paths_of
 from twin.propagation.scattering import SPOT, add_scattered, lit_spots
@@ -83,7 +83,7 @@ def _trace_jobs(world, shape, pose, mover_velocity, own, ue, velocity, rows, fir
             world.tree, world.tree_begin, world.bodies, world.facets, world.pieces, movers, placed, world.still_facets,
             world.still_bodies, world.bs[0], world.bs[1], world.bs[2], order, own,
         )  # fmt: skip
-        frame = Frame(movers, placed, chains, begin, own)
+        frame = Frame(movers, top_m(world.bodies, movers), placed, chains, begin, own)
         low, high = block * RECEIVERS_A_JOB, min(receivers, (block + 1) * RECEIVERS_A_JOB)
         for r in range(low, high):
             add_direct(rows, t * receivers + r, world, frame, ue[t, r], velocity[t, r], field, transfer)

@@ -4,7 +4,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from twin.compiled import leaf
+from twin.compiled import inlined, leaf
 from twin.geometry.bvh import hides
 from twin.propagation.blockage import blockage_model_b_db, box_blockage_db
 from twin.propagation.movers import mover_hides, near_mover
@@ -49,17 +49,18 @@ class World(NamedTuple):
 
 
 class Frame(NamedTuple):
-    """Movers of a frame, their placed facets, the chains that run over them, and the slot of the UE's own body or
-    -1."""
+    """Movers of a frame and the height of the highest [m], their placed facets, the chains that run over them, and the
+    slot of the UE's own body or -1."""
 
     movers: np.ndarray
+    top: float
     placed: np.ndarray
     chains: np.ndarray
     begin: np.ndarray
     own: int
 
 
-@leaf
+@inlined
 def pieces_of(world, frame, f):  # type: ignore[no-untyped-def]
     """Slot of the mover whose facet this is (-1 for what stands still, or no facet), and its pieces in that tree."""
     if f < 0:
@@ -71,7 +72,7 @@ def pieces_of(world, frame, f):  # type: ignore[no-untyped-def]
     return facet.body, (facet.first - offset, facet.stop - offset)
 
 
-@leaf
+@inlined
 def leg_loss_db(world, frame, ax, ay, az, bx, by, bz, before, after):  # type: ignore[no-untyped-def]
     """Loss of the straight leg from a to b, which lie on the facets `before` and `after` (-1 for none) [dB].
 
@@ -87,7 +88,10 @@ def leg_loss_db(world, frame, ax, ay, az, bx, by, bz, before, after):  # type: i
         return np.inf
     loss = 0.0
     margin = 0.0
-    if world.blockage != 0:
+    if world.blockage == 0:
+        if min(az, bz) > frame.top:
+            return loss
+    else:
         margin = MARGIN_WAVELENGTHS * world.wavelength if world.blockage == 1 else np.inf  # model B has a long tail
     for a in range(frame.movers.shape[0]):
         mover = frame.movers[a]
