@@ -6,7 +6,7 @@ STAMP := $(VENV)/.installed
 DEMO_SERVE ?= 1
 export PIP_CONSTRAINT := $(CURDIR)/constraints.txt
 
-.PHONY: demo app test test-long lint bench clean
+.PHONY: demo app test test-long lint bench clean clean-kernels
 
 demo: $(STAMP)
 	$(BIN)/jepa experiment demo --out demo
@@ -35,6 +35,10 @@ $(STAMP): pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/pip install --quiet --disable-pip-version-check --editable ".[dev,sionna,footprints]"
 	@touch $@
+
+# What numba compiled and kept: it does not notice an edit of a kernel that others call.
+clean-kernels:
+	find twin -name '*.nb[ic]' -delete
 
 clean:
 	rm -rf $(VENV) demo

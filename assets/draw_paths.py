@@ -1,6 +1,6 @@
 """Draws assets/paths.png, the paths of one moment of a scenario: `python assets/draw_paths.py`.
 
-Needs matplotlib, which comes with the extra `sionna`.
+Above the street from above, below what arrives when. Needs matplotlib, which comes with the extra `sionna`.
 """
 
 from pathlib import Path
@@ -10,20 +10,19 @@ import matplotlib as mpl
 mpl.use("Agg")
 import numpy as np
 from matplotlib import pyplot as plt
-from mpl_toolkits.mplot3d.art3d import Line3DCollection, Poly3DCollection
+from matplotlib.patches import Polygon
 
-from twin.geometry.scene import VEHICLE_MATERIAL, box_body
 from twin.propagation.paths import Interaction, Paths
 from twin.simulator import Simulator
 
 SCENARIO, EPISODE, FRAME = "street_canyon", 5, 102
-ALONG_M, ACROSS_M, UP_M = (-45.0, 50.0), (-14.0, 30.0), (0.0, 24.0)
+ALONG_M, ACROSS_M = (-96.0, 82.0), (-18.0, 36.0)
 STYLES = {
-    "direct": ("#111111", 2.0),
-    "direct, past a vehicle": ("#111111", 1.2),
-    "one bounce": ("#0a6fd1", 1.4),
-    "two bounces": ("#2ca25f", 1.0),
-    "over an edge": ("#d1570a", 1.0),
+    "direct": ("#111111", "-"),
+    "direct, past a vehicle": ("#111111", "--"),
+    "one bounce": ("#0a6fd1", "-"),
+    "two bounces": ("#1d8a4c", "-"),
+    "over an edge": ("#d1570a", "-"),
 }
 
 
@@ -36,50 +35,68 @@ def style_of(paths: Paths, path: int) -> str:
     return "one bounce" if paths.order[0, path] == 1 else "two bounces"
 
 
-def draw_box(axes: plt.Axes, vertex_m: np.ndarray, face: np.ndarray, colour: str, alpha: float) -> None:
-    """A body as shaded triangles, cut to the view."""
-    low, high = np.array([ALONG_M, ACROSS_M, UP_M]).T
-    triangles = np.clip(vertex_m, low, high)[face]
-    axes.add_collection3d(Poly3DCollection(triangles, facecolor=colour, alpha=alpha, edgecolor="none", zsort="min"))
+def draw_street(axes: plt.Axes, simulator: Simulator) -> None:
+    """Buildings, the carriageway, and the vehicles of the moment, from above."""
+    half_m, middle_m = simulator.scenario.half_width_m, simulator.scenario.site.street_distance_m
+    axes.axhspan(middle_m - half_m, middle_m + half_m, color="#e6e8ea", zorder=0)
+    for body in simulator.scene.bodies[1:]:
+        low, high = body.vertex_m[:, :2].min(axis=0), body.vertex_m[:, :2].max(axis=0)
+        corners = np.array([low, (high[0], low[1]), high, (low[0], high[1])])
+        colour = "#a9d5db" if body.material.name == "glass" else "#b9c3cd"
+        axes.add_patch(Polygon(corners, facecolor=colour, edgecolor="#6b7785", linewidth=0.8))
+        left, right = max(low[0], ALONG_M[0]), min(high[0], ALONG_M[1])
+        if right - left > 12.0:
+            label = f"{body.material.name}, {body.vertex_m[:, 2].max():.0f} m high"
+            bottom, top = max(low[1], ACROSS_M[0]), min(high[1], ACROSS_M[1])
+            axes.text((left + right) / 2, (bottom + top) / 2, label, ha="center", va="center", fontsize=8, clip_on=True)
+    for slot in np.flatnonzero(simulator.movers.shape[FRAME] >= 0):
+        length, width = simulator.traffic.box[FRAME, slot, 3:5]
+        x, y, _, heading = simulator.movers.pose[FRAME, slot]
+        along, left = np.array([np.cos(heading), np.sin(heading)]), np.array([-np.sin(heading), np.cos(heading)])
+        corners = [
+            [x, y] + a * length / 2 * along + b * width / 2 * left for a, b in ((1, 1), (1, -1), (-1, -1), (-1, 1))
+        ]
+        colour = "#7fb0f0" if slot == 0 else "#8b929b"
+        axes.add_patch(Polygon(np.array(corners), facecolor=colour, edgecolor="#333333", linewidth=0.6, zorder=3))
+
+
+def draw_path(axes: plt.Axes, points_m: np.ndarray, style: str, strength: float) -> None:
+    """A path from above, the wider the stronger (0 to 1), with its bounces."""
+    colour, dashes = STYLES[style]
+    marker = "s" if style == "over an edge" else "o"
+    axes.plot(points_m[:, 0], points_m[:, 1], dashes, color=colour, linewidth=0.6 + 1.8 * strength, zorder=4)
+    axes.plot(points_m[1:-1, 0], points_m[1:-1, 1], marker, color=colour, markersize=4.5, zorder=5)
 
 
 def main() -> None:
     """Draw the picture."""
     simulator = Simulator(SCENARIO, 0, EPISODE)
     paths, bs_m, ue_m = simulator.paths(FRAME, FRAME + 1), simulator.bs_m, simulator.ue_m[FRAME]
-    figure = plt.figure(figsize=(11, 4.6), dpi=110)
-    axes = figure.add_axes((-0.25, -0.45, 1.5, 1.85), projection="3d", computed_zorder=False)
-    low, high = ALONG_M
-    road = np.array([[low, 5.5, 0.0], [high, 5.5, 0.0], [high, 18.5, 0.0], [low, 18.5, 0.0]])
-    draw_box(axes, road, np.array([[0, 1, 2], [0, 2, 3]]), "#d9dcdf", 0.9)
-    for body in simulator.scene.bodies[1:]:
-        near = body.vertex_m[:, 1].mean() < 0.0  # would hide the street
-        colour = "#8fd0d8" if body.material.name == "glass" else "#9fb2c4"
-        draw_box(axes, body.vertex_m * [1, 1, not near], body.face, colour, 0.5 if near else 0.28)
-    for slot in np.flatnonzero(simulator.movers.shape[FRAME] >= 0):
-        length, width, height = simulator.traffic.box[FRAME, slot, 3:6]
-        body = box_body("vehicle", length, width, height, VEHICLE_MATERIAL)
-        x, y, z, heading = simulator.movers.pose[FRAME, slot]
-        c, s = np.cos(heading), np.sin(heading)
-        placed = body.vertex_m @ np.array([[c, s, 0], [-s, c, 0], [0, 0, 1]]) + [x, y, z]
-        if ALONG_M[0] < x < ALONG_M[1]:
-            draw_box(axes, placed, body.face, "#0b57d0" if slot == 0 else "#6b7280", 0.85)
-    for path in np.flatnonzero(paths.valid[0])[::-1]:
+    found = np.flatnonzero(paths.valid[0])
+    power_db = 20 * np.log10(np.abs(paths.gain[0, found]))
+    floor_db = np.floor(power_db.min() / 10) * 10
+    figure, (street, profile) = plt.subplots(2, 1, figsize=(11, 6), dpi=110, height_ratios=(2, 1), layout="constrained")
+    draw_street(street, simulator)
+    used = set()
+    for path, level_db in reversed(list(zip(found, power_db, strict=True))):
         style = style_of(paths, path)
-        colour, width = STYLES[style]
+        used.add(style)
         bounces = paths.vertices_m[0, path]
-        line = np.vstack([bs_m, bounces[np.isfinite(bounces[:, 0])], ue_m])
-        dashes = "--" if style == "direct, past a vehicle" else "-"
-        axes.add_collection3d(Line3DCollection([line], colors=colour, linewidths=width, linestyles=dashes, zorder=9))
-    used = [name for name in STYLES if name in {style_of(paths, path) for path in np.flatnonzero(paths.valid[0])}]
-    for name in used:
-        axes.plot([], [], color=STYLES[name][0], linewidth=2, ls="--" if "past" in name else "-", label=name)
-    axes.scatter(*bs_m, color="#b00020", s=40, label="base station", depthshade=False, zorder=10)
-    axes.set(xlim=ALONG_M, ylim=ACROSS_M, zlim=UP_M)
-    axes.set_box_aspect((ALONG_M[1] - ALONG_M[0], ACROSS_M[1] - ACROSS_M[0], UP_M[1]), zoom=1.2)
-    axes.view_init(elev=34, azim=-80)
-    axes.set_axis_off()
-    figure.legend(loc="lower left", fontsize=10)
+        points_m = np.vstack([bs_m, bounces[np.isfinite(bounces[:, 0])], ue_m])
+        draw_path(street, points_m, style, (level_db - floor_db) / (power_db.max() - floor_db))
+        delay_ns = 1e9 * paths.delay_s[0, path]
+        colour, dashes = STYLES[style]
+        profile.plot([delay_ns, delay_ns], [floor_db, level_db], dashes, color=colour)
+        profile.plot(delay_ns, level_db, "s" if style == "over an edge" else "o", color=colour, markersize=4.5)
+    for name, (colour, dashes) in STYLES.items():
+        if name in used:
+            street.plot([], [], dashes, color=colour, label=name)
+    street.plot(*bs_m[:2], "^", color="#b00020", markersize=10, zorder=6, label=f"base station, {bs_m[2]:.0f} m high")
+    street.plot(*ue_m[:2], "*", color="#0b3d91", markersize=11, zorder=6, label=f"car's antenna, {ue_m[2]:.1f} m high")
+    street.set(xlim=ALONG_M, ylim=ACROSS_M, aspect="equal", xlabel="east, m", ylabel="north, m")
+    figure.legend(loc="outside upper center", ncols=len(used) + 2, fontsize=9, frameon=False)
+    profile.set(xlabel="delay, ns", ylabel="path gain, dB", ylim=(floor_db, power_db.max() + 6))
+    profile.grid(alpha=0.3)
     figure.savefig(Path(__file__).parent / "paths.png")
 
 
