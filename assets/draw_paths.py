@@ -14,6 +14,7 @@ from matplotlib.patches import Polygon
 
 from twin.propagation.paths import Interaction, Paths
 from twin.simulator import Simulator
+from twin.traffic.simulate import CLASSES
 
 SCENARIO, EPISODE, FRAME = "street_canyon", 5, 102
 ALONG_M, ACROSS_M = (-96.0, 82.0), (-18.0, 36.0)
@@ -22,14 +23,14 @@ STYLES = {
     "direct, past a vehicle": ("#111111", "--"),
     "one bounce": ("#0a6fd1", "-"),
     "two bounces": ("#1d8a4c", "-"),
-    "over an edge": ("#d1570a", "-"),
+    "over a corner or a roof": ("#d1570a", "-"),
 }
 
 
 def style_of(paths: Paths, path: int) -> str:
     """Which of `STYLES` a path of the first link is drawn in."""
     if paths.path_kind[0, path] == Interaction.DIFFRACTION:
-        return "over an edge"
+        return "over a corner or a roof"
     if paths.order[0, path] == 0:
         return "direct, past a vehicle" if paths.blockage_db[0, path] > 1.0 else "direct"
     return "one bounce" if paths.order[0, path] == 1 else "two bounces"
@@ -58,12 +59,15 @@ def draw_street(axes: plt.Axes, simulator: Simulator) -> None:
         ]
         colour = "#7fb0f0" if slot == 0 else "#8b929b"
         axes.add_patch(Polygon(np.array(corners), facecolor=colour, edgecolor="#333333", linewidth=0.6, zorder=3))
+        if slot != 0 and ALONG_M[0] < x < ALONG_M[1]:
+            name = CLASSES[simulator.movers.shape[FRAME, slot]]
+            axes.text(x - length / 2, y - 2.4, name, ha="left", va="center", fontsize=7, color="#333333", zorder=7)
 
 
 def draw_path(axes: plt.Axes, points_m: np.ndarray, style: str, strength: float) -> None:
     """A path from above, the wider the stronger (0 to 1), with its bounces."""
     colour, dashes = STYLES[style]
-    marker = "s" if style == "over an edge" else "o"
+    marker = "s" if "over" in style else "o"
     axes.plot(points_m[:, 0], points_m[:, 1], dashes, color=colour, linewidth=0.6 + 1.8 * strength, zorder=4)
     axes.plot(points_m[1:-1, 0], points_m[1:-1, 1], marker, color=colour, markersize=4.5, zorder=5)
 
@@ -87,12 +91,12 @@ def main() -> None:
         delay_ns = 1e9 * paths.delay_s[0, path]
         colour, dashes = STYLES[style]
         profile.plot([delay_ns, delay_ns], [floor_db, level_db], dashes, color=colour)
-        profile.plot(delay_ns, level_db, "s" if style == "over an edge" else "o", color=colour, markersize=4.5)
+        profile.plot(delay_ns, level_db, "s" if "over" in style else "o", color=colour, markersize=4.5)
     for name, (colour, dashes) in STYLES.items():
         if name in used:
             street.plot([], [], dashes, color=colour, label=name)
-    street.plot(*bs_m[:2], "^", color="#b00020", markersize=10, zorder=6, label=f"base station, {bs_m[2]:.0f} m high")
-    street.plot(*ue_m[:2], "*", color="#0b3d91", markersize=11, zorder=6, label=f"car's antenna, {ue_m[2]:.1f} m high")
+    street.plot(*bs_m[:2], "^", color="#b00020", markersize=10, zorder=6, label=f"base station, {bs_m[2]:.0f} m")
+    street.plot(*ue_m[:2], "*", color="#0b3d91", markersize=11, zorder=6, label=f"antenna of the car, {ue_m[2]:.1f} m")
     street.set(xlim=ALONG_M, ylim=ACROSS_M, aspect="equal", xlabel="east, m", ylabel="north, m")
     figure.legend(loc="outside upper center", ncols=len(used) + 2, fontsize=9, frameon=False)
     profile.set(xlabel="delay, ns", ylabel="path gain, dB", ylim=(floor_db, power_db.max() + 6))

@@ -61,10 +61,12 @@ def generate(
     scenario: Annotated[str, typer.Argument(help="Name of a scenario, or its YAML file.")],
     out: Annotated[Path, typer.Option(help="Directory to make, one recording an episode.")],
     episodes: Annotated[int, typer.Option(help="Episodes to make.")] = 1,
-    frames: Annotated[int | None, typer.Option(help="Frames an episode at most [scenario].")] = None,
+    frames: Annotated[int | None, typer.Option(help="Frames an episode at most; else what the scenario says.")] = None,
     seed: Annotated[int, typer.Option(help="Seed of every random number.")] = 0,
     modalities: Annotated[str, typer.Option(help="What to record, separated by commas.")] = "rf,gps",
-    backend: Annotated[str, typer.Option(help="What traces the rays: numba, or sionna.")] = "numba",
+    backend: Annotated[
+        str, typer.Option(help="What traces the rays: numba, or sionna (whose paths vanish behind vehicles).")
+    ] = "numba",
     workers: Annotated[int, typer.Option(help="Processes.")] = 1,
     resume: Annotated[bool, typer.Option("--resume", help="Keep what OUT holds of the same request.")] = False,
     as_json: AsJson = False,
@@ -148,7 +150,7 @@ def verify(
 
 @commands.command()
 def regress(
-    names: Annotated[list[str] | None, typer.Argument(help="Scenarios [all].")] = None,
+    names: Annotated[list[str] | None, typer.Argument(help="Scenarios; all if left out.")] = None,
     update: Annotated[bool, typer.Option("--update", help="Rewrite expected.json.")] = False,
     as_json: AsJson = False,
 ) -> None:
@@ -169,9 +171,11 @@ def regress(
 
 @commands.command()
 def parity(
-    scenes: Annotated[list[str] | None, typer.Argument(help="Scenes to compare on [all].")] = None,
+    scenes: Annotated[list[str] | None, typer.Argument(help="Scenes to compare on; all if left out.")] = None,
     receivers: Annotated[int, typer.Option(help="Receivers of each base station.")] = 200,
-    carrier: Annotated[list[float] | None, typer.Option(help="Carrier [GHz]; may be repeated [28, 60].")] = None,
+    carrier: Annotated[
+        list[float] | None, typer.Option(help="Carrier in GHz, may be repeated; else 28 and 60.")
+    ] = None,
     update: Annotated[bool, typer.Option("--update", help="Rewrite the tables of PARITY.md.")] = False,
     as_json: AsJson = False,
 ) -> None:
@@ -198,7 +202,7 @@ def parity(
 def bench(
     parts: Annotated[
         list[str] | None,
-        typer.Argument(help="sweep, trace, generate, pipeline, moving, static, munich, memory or start [all]."),
+        typer.Argument(help="sweep, trace, generate, pipeline, moving, static, munich, memory, start; else all."),
     ] = None,
     as_json: AsJson = False,
 ) -> None:

@@ -1,6 +1,7 @@
 """Datasets of simulated episodes: made in parallel, resumed, and the same for any number of workers."""
 
 import shutil
+import warnings
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Executor, ProcessPoolExecutor, as_completed
 from dataclasses import dataclass
@@ -12,6 +13,7 @@ from typing import Any
 import numba
 
 from twin.errors import UserError
+from twin.propagation.paths import Interaction
 from twin.recording import Recording
 from twin.scenario import Template, load_scenario
 from twin.simulator import BACKENDS, MODALITIES, Simulator
@@ -36,6 +38,9 @@ class _Request:
 def _one_episode(request: _Request, episode: int, out: str) -> int:
     """Simulate and save one episode; the number of its frames."""
     recording = request.simulator(episode).run(request.frames, request.modalities)
+    if not (recording.arrays["truth/path_kind"] >= Interaction.NONE).any():
+        what = "no path reaches the UE in any frame, its sweeps are noise"
+        warnings.warn(f"{request.template.name}, episode {episode}: {what}", stacklevel=1)
     recording.save(out)
     return recording.frames
 

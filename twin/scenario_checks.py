@@ -1,10 +1,12 @@
 """What the fields of a scenario cannot tell one by one: whether the world that they describe can be."""
 
 import math
+from difflib import get_close_matches
 
 import numpy as np
 
 from twin.errors import UserError
+from twin.propagation.materials import itu_names
 from twin.scenario_fields import Parked, Scenario
 from twin.traffic.vehicles import VEHICLE_CLASSES
 
@@ -27,6 +29,9 @@ def check_world(scenario: Scenario, where: object) -> None:
         if (part.file is None) == (part.builtin is None):
             raise UserError(f"scenery.{number} needs either file or builtin", where, "give exactly one of them")
     for name, described in scenario.materials.items():
+        if described.itu is not None and described.itu not in itu_names():
+            near = ", ".join(get_close_matches(described.itu, itu_names(), 3) or itu_names())
+            raise UserError(f"materials.{name}.itu = {described.itu!r} is not in ITU-R P.2040-3", where, f"use {near}")
         constants = (described.relative_permittivity, described.conductivity_s_per_m)
         if described.itu is None and None in constants:
             remedy = "give itu, or relative_permittivity and conductivity_s_per_m"
@@ -34,6 +39,8 @@ def check_world(scenario: Scenario, where: object) -> None:
     for field, antenna in (("radio.antenna", scenario.radio.antenna), ("ue.antenna", scenario.ue.antenna)):
         if (antenna.pattern == "measured") != (antenna.file is not None):
             raise UserError(f"{field}.file and pattern measured go together", where, "give both or neither")
+        if antenna.pattern == "measured" and antenna.slant_deg != 0.0:
+            raise UserError(f"{field}.slant_deg turns no measured pattern", where, "leave it out, the file has it")
     if scenario.radio.codebook.kind == "measured" and scenario.radio.codebook.file is None:
         raise UserError("radio.codebook.file is missing", where, "name the npz of the measured patterns")
     shares = scenario.traffic.shares

@@ -118,9 +118,16 @@ class Propagation(Section):
         "double_knife_edge", description="how paths fade behind vehicles; none: they vanish"
     )
     specular_loss: int = Field(1, ge=0, le=1, description="scattering takes sqrt(1 - S^2) off reflections")
-    diffuse: int = Field(0, ge=0, le=1, description="what scattering takes comes back as diffuse paths")
+    diffuse: int = Field(
+        0,
+        ge=0,
+        le=1,
+        description="what scattering takes comes back as diffuse paths; many and weak, raise max_paths to keep them",
+    )
     max_paths: int = Field(12, ge=1, le=1000, description="strongest paths kept a frame")
-    rays: int = Field(1_000_000, ge=1000, le=100_000_000, description="launched into large scenes")
+    rays: int = Field(
+        1_000_000, ge=1000, le=100_000_000, description="launched into large scenes; with Sionna RT, in every solve"
+    )
 
 
 class ClassShares(Section):

@@ -22,7 +22,7 @@ from twin.radio.link import through_antennas
 from twin.radio.sweep import beam_power, best_beam, measure_sweep
 from twin.recording import BaseStation, CodebookWeights, Recording, RecordingManifest
 from twin.scenario import Template, load_scenario
-from twin.scenario_fields import Antenna
+from twin.scenario_fields import Antenna, Scenario
 from twin.sensors.gps import GpsSensor
 from twin.traffic.simulate import TrafficTrace, simulate_traffic
 from twin.traffic.vehicles import VEHICLE_CLASSES
@@ -67,6 +67,8 @@ class Simulator:
         template = scenario if isinstance(scenario, Template) else load_scenario(scenario)
         self.seed, self.episode = seed, episode
         self.scenario, self.drawn = template.draw(seed, episode)
+        if backend == "sionna":
+            self.scenario = _as_sionna_traces(self.scenario)
         self.folder = template.folder
         self.scene = build_scene(self.scenario, self.folder)
         self._next = 0
@@ -185,6 +187,7 @@ class Simulator:
                 how.max_paths,
                 how.rays,
                 diffraction=bool(how.diffraction),
+                specular_loss=bool(how.specular_loss),
             )
         return Tracer(
             self.scene.bodies,
@@ -239,8 +242,8 @@ class Simulator:
             frame = start + int(np.flatnonzero(found.enclosed)[0])
             east, north = self.ue_m[frame, :2]
             place = f"{east:.1f} m east and {north:.1f} m north of the base station"
-            remedy = "clear the carriageway of scenery"
-            raise UserError(f"the UE is inside a solid in frame {frame}, {place}", self.scenario.name, remedy)
+            what = f"the UE, or else the base station, is inside a solid in frame {frame}, {place}"
+            raise UserError(what, self.scenario.name, "clear the carriageway of scenery, or move the base station")
         return through_antennas(found, *self._patterns, self.traffic.box[part, 0, 6])
 
     def rsrp_w(self, paths: Paths) -> np.ndarray:
@@ -324,3 +327,16 @@ class Simulator:
             time_source="nominal",
             power_unit="W",
         )
+
+
+def _as_sionna_traces(scenario: Scenario) -> Scenario:
+    """The scenario without blockage models: behind a vehicle Sionna's paths vanish.
+
+    Raises:
+        UserError: it asks for what the Sionna backend does not trace.
+    """
+    rough = [f"materials.{name}.roughness_m" for name, material in scenario.materials.items() if material.roughness_m]
+    for field in (["propagation.diffuse"] if scenario.propagation.diffuse else []) + rough:
+        raise UserError(f"the Sionna backend does not trace {field}", scenario.name, "set it to 0, or use numba")
+    propagation = scenario.propagation.model_copy(update={"blockage": "none"})
+    return scenario.model_copy(update={"propagation": propagation})

@@ -25,29 +25,27 @@ Note = Callable[[str], None]
 
 
 def moving_scene(sizes: Sizes, note: Note) -> Rates:
-    """Frames a second with eight cars and the receivers moved in every frame: one receiver, and many.
-
-    Both of Sionna's runs launch as many rays as the many receivers need.
-    """
+    """Frames a second with eight cars and the receivers moved in every frame: one receiver, and many."""
     name = "moving_scene"
     keys = [f"{name}_ratio", f"{name}_ratio_{sizes.moving_receivers}rx"]
     case = _scene(lambda: moving_street(sizes.moving_frames, sizes.moving_receivers), note)
     if case is None:
         return dict.fromkeys(keys)
     rival = _rival(case, sizes, note)
-    samples = rival and rival.fewest_samples(sizes.moving_receivers)
+    samples = {n: rival.fewest_samples(n) for n in (1, sizes.moving_receivers)} if rival else {}
     rates: Rates = {}
     for key, receivers in zip(keys, (1, sizes.moving_receivers), strict=True):
         some = case.receivers(receivers)
         suffix = key.removeprefix(f"{name}_ratio")
         ours = {threads: _ours(some, threads, sizes) / receivers for threads in THREADS}
         theirs = {}
-        if rival and samples:
+        rays = samples.get(receivers)
+        if rival and rays:
             rival.case = some
-            theirs = {threads: rival.rate(receivers, samples, threads) / receivers for threads in THREADS}
+            theirs = {threads: rival.rate(receivers, rays, threads) / receivers for threads in THREADS}
         rates |= _compared(key, f"{name}_frames_per_s{suffix}", ours, theirs)
-    if samples:
-        rates[f"{name}_sionna_samples"] = samples
+        if rays:
+            rates[f"{name}_sionna_samples{suffix}"] = rays
     return rates
 
 

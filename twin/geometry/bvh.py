@@ -10,9 +10,8 @@ from dataclasses import dataclass
 
 import numpy as np
 from jaxtyping import Float
-from numba import njit
 
-from twin.compiled import leaf
+from twin.compiled import kernel, leaf
 
 __all__ = ["GRAZE_M", "Bvh", "build_bvh", "crossings", "hides", "joined", "nearest"]
 
@@ -46,7 +45,7 @@ class Bvh:
     triangle: np.ndarray
 
 
-@njit(cache=True)
+@kernel
 def _split(middle, low, high, order, begin, end):  # type: ignore[no-untyped-def]
     """Sort order[begin:end] around the cheapest of some planes (surface area heuristic); where it is cut."""
     best_cost, best_axis, best_at = np.inf, -1, 0.0
@@ -92,7 +91,7 @@ def _split(middle, low, high, order, begin, end):  # type: ignore[no-untyped-def
     return left if begin < left < end else (begin + end) // 2
 
 
-@njit(cache=True)
+@kernel
 def _build(low, high):  # type: ignore[no-untyped-def]
     count = low.shape[0]
     middle = 0.5 * (low + high)

@@ -106,7 +106,7 @@ def _ring_m(ring: Any, origin_deg: Float[np.ndarray, "2"]) -> Float[np.ndarray, 
         raise ValueError("a position is no longitude and latitude in degrees")
     ring_m = equirectangular_m(lon_lat[:, ::-1], origin_deg)
     if np.abs(ring_m).max() > FARTHEST_M:
-        raise ValueError(f"it lies more than {FARTHEST_M / 1000:.0f} km from the origin")
+        raise ValueError(f"it lies more than {FARTHEST_M / 1000:.0f} km from the origin; is it in degrees (WGS84)?")
     return ring_m
 
 

@@ -11,7 +11,7 @@ import trimesh
 from twin.errors import UserError
 from twin.geometry.facets import Body
 from twin.geometry.scene_files import SceneFile, SceneMaterial, load_builtin_scene, load_scene_file
-from twin.propagation.materials import RadioMaterial, itu_material
+from twin.propagation.materials import VEHICLE_CONDUCTIVITY_S_PER_M, RadioMaterial, itu_material
 from twin.scenario_fields import Material, Scenario, Scenery
 from twin.traffic.vehicles import VEHICLE_CLASSES
 
@@ -19,7 +19,9 @@ __all__ = ["VEHICLE_MATERIAL", "Scene", "box_body", "build_scene", "vehicle_shap
 
 GROUND_MARGIN_M = 200.0
 """The ground reaches so far beyond everything that stands on it [m]."""
-VEHICLE_MATERIAL = RadioMaterial("vehicle", 1.0, 1e7)
+SURFACE_M = 1e-3
+"""What is so near above a body counts as inside [m]."""
+VEHICLE_MATERIAL = RadioMaterial("vehicle", 1.0, VEHICLE_CONDUCTIVITY_S_PER_M)
 """A vehicle's sheet metal: metal of ITU-R P.2040-3, table 3."""
 _FOOTPRINTS = (".geojson", ".json")
 
@@ -49,7 +51,7 @@ def build_scene(scenario: Scenario, folder: Path) -> Scene:
         bodies.insert(0, _ground(scenario, bodies, materials[scenario.ground]))
     station_m = np.array([0.0, 0.0, scenario.site.bs_height_m])
     for body in bodies:
-        if body.closed and body.holds(station_m):
+        if body.closed and (body.holds(station_m) or body.holds(station_m - [0.0, 0.0, SURFACE_M])):
             raise UserError("the base station stands inside this body", body.name, "move one of them")
     return Scene(tuple(bodies))
 
@@ -78,7 +80,10 @@ def _material(name: str, given: Material, scenario: Scenario) -> RadioMaterial:
         extra["thickness_m"] = given.thickness_m
     if given.relative_permittivity is not None and given.conductivity_s_per_m is not None:
         return RadioMaterial(name, given.relative_permittivity, given.conductivity_s_per_m, **extra)
-    standard = itu_material(str(given.itu), scenario.radio.carrier_hz, **extra)
+    try:
+        standard = itu_material(str(given.itu), scenario.radio.carrier_hz, **extra)
+    except UserError as error:
+        raise UserError(f"materials.{name}: {error.what}", error.where, error.remedy) from error
     permittivity, conductivity = given.relative_permittivity, given.conductivity_s_per_m
     return replace(
         standard,

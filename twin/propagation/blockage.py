@@ -1,8 +1,7 @@
-"""What stands in the way of a ray: boxes (tested directly) and triangles, and the loss over and around a box.
+"""What a box in the way of a ray takes from it: over its roof and around its sides.
 
-A box is a row (x, y, z of its centre, length, width, height, heading), its edges along the rotated axes and z. Its loss
-is that of knife edges (ITU-R P.526-15, clause 4), or that of a screen in its place (3GPP TR 38.901, clause 7.6.4.2).
-Kernels: plain floats in, no allocation, so that one frame is one iteration of the tracer's parallel loop.
+A box is a tuple (x, y, z of its middle, length, width, height) with the cosine and the sine of its heading. Its loss is
+that of knife edges (ITU-R P.526-15, clause 4), or that of a screen in its place (3GPP TR 38.901, clause 7.6.4.2).
 """
 
 import math
@@ -14,6 +13,7 @@ __all__ = [
     "box_blockage_db",
     "double_knife_edge_db",
     "knife_edge_db",
+    "reach_m",
 ]
 
 CLEAR_NU = -0.78
@@ -24,6 +24,12 @@ COMPARABLE_DB = (10.0, 15.0)
 """Two edges are comparable when the lesser loss reaches the second value; from the first on the methods are mixed."""
 NEGLIGIBLE_DB = 20.0
 """A way past a box that loses so much more than another carries nothing."""
+
+
+@leaf
+def reach_m(length: float, wavelength: float) -> float:
+    """How far from a knife edge a ray of that length passes at most and still loses something [m]: in its middle."""
+    return -CLEAR_NU * math.sqrt(wavelength * length / 8.0)
 
 
 @leaf
@@ -173,7 +179,7 @@ def box_blockage_db(box, c, s, ax, ay, az, bx, by, bz, wavelength):  # type: ign
     rx, ry = box[0] - ax, box[1] - ay
     radius = 0.5 * math.hypot(box[3], box[4])
     middle_s, middle_o = rx * ex + ry * ey, ry * ex - rx * ey
-    margin = -CLEAR_NU * math.sqrt(wavelength * length / 8.0)
+    margin = reach_m(length, wavelength)
     roof = box[2] + 0.5 * box[5]
     if abs(middle_o) > radius + margin or middle_s < -radius or middle_s > run + radius:
         return 0.0

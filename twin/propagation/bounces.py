@@ -10,10 +10,13 @@ from twin.propagation.fields import project, propagation_phase, reflect, start
 from twin.propagation.movers import in_own_frame, mover_hides
 from twin.propagation.paths import Interaction
 from twin.propagation.rows import make_room, set_bounce, set_path
-from twin.propagation.surfaces import CLEARANCE_M, height_over, in_facet
+from twin.propagation.surfaces import CLEARANCE_M, facet_at, height_over, in_facet
 from twin.propagation.world import blockage_db, leg_loss_db
 
 __all__ = ["add_direct", "add_reflected", "bounce_points", "unit"]
+
+SAME_POINT_M = 1e-6
+"""Bounces nearer to each other than this are one: faces that lie in one place reflect once."""
 
 
 @leaf
@@ -80,7 +83,7 @@ def bounce_points(tree, chains, number, level, facets, pieces, movers, placed, s
     for k in range(level, -1, -1):
         chain = tree[number] if number < known else chains[number - known]
         f = chain.facet
-        facet = facets[f] if f < still else placed[f - still]
+        facet = facet_at(facets, placed, still, f)
         x, y, z = _aimed(chain, facet, x, y, z)
         if math.isnan(x):
             return False
@@ -112,10 +115,29 @@ def _loss_db(world, frame, ue, level, points, bounced):  # type: ignore[no-untyp
 
 
 @leaf
+def _is_known(rows, link, level, points):  # type: ignore[no-untyped-def]
+    """Whether a path of the link bounces at the same points already: off another face in the same place."""
+    for row in range(rows.number[link]):
+        if rows.kind[link, row, level] != Interaction.REFLECTION:
+            continue
+        if level + 1 < rows.kind.shape[2] and rows.kind[link, row, level + 1] != Interaction.NONE:
+            continue
+        apart = 0.0
+        for k in range(level + 1):
+            for i in range(3):
+                apart = max(apart, abs(rows.vertex[link, row, k, i] - points[k, i]))
+        if apart < SAME_POINT_M:
+            return True
+    return False
+
+
+@leaf
 def add_reflected(rows, link, world, frame, ue, velocity, level, points, bounced, field, transfer):  # type: ignore[no-untyped-def]
     """Add the path that bounces at the first `level + 1` points off the facets `bounced`, unless a leg is hidden."""
     loss = _loss_db(world, frame, ue, level, points, bounced)
     if loss == np.inf:
+        return
+    if _is_known(rows, link, level, points):
         return
     kx, ky, kz, total = unit(world.bs[0], world.bs[1], world.bs[2], points[0, 0], points[0, 1], points[0, 2])
     ox, oy, oz, rate = kx, ky, kz, 0.0
@@ -127,7 +149,7 @@ def add_reflected(rows, link, world, frame, ue, velocity, level, points, bounced
         else:
             bx, by, bz = ue[0], ue[1], ue[2]
         qx, qy, qz, length = unit(points[k, 0], points[k, 1], points[k, 2], bx, by, bz)
-        facet = world.facets[f] if f < world.still_facets else frame.placed[f - world.still_facets]
+        facet = facet_at(world.facets, frame.placed, world.still_facets, f)
         body = facet.body
         if f >= world.still_facets:
             mover = frame.movers[facet.body]

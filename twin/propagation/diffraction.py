@@ -13,9 +13,8 @@ u is K&P's hard case, E along v the soft one. Kernels: plain floats and small tu
 import math
 
 import numpy as np
-from numba import njit
 
-from twin.compiled import leaf
+from twin.compiled import inlined, leaf
 from twin.propagation.materials import slab_coefficients
 
 __all__ = ["HOLM", "SIONNA", "edge_point", "fresnel_transition", "wedge_transfer"]
@@ -71,12 +70,12 @@ def fresnel_transition(x: float) -> complex:
     return w * complex(math.sqrt(math.pi) * part, math.sqrt(math.pi) * part)
 
 
-@njit(cache=True, error_model="numpy", inline="always")
+@inlined
 def _dot(a, b):  # type: ignore[no-untyped-def]
     return a[0] * b[0] + a[1] * b[1] + a[2] * b[2]
 
 
-@njit(cache=True, error_model="numpy", inline="always")
+@inlined
 def _cross(a, b):  # type: ignore[no-untyped-def]
     return a[1] * b[2] - a[2] * b[1], a[2] * b[0] - a[0] * b[2], a[0] * b[1] - a[1] * b[0]
 

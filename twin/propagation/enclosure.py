@@ -1,12 +1,21 @@
-"""Whether a receiver is shut off from the base station by the surface of a solid."""
+"""Whether a receiver is shut off from the base station by the surface of a solid.
+
+Bodies with a closed surface have an inside. Houses of real cities often have none: walls, roof and floor are bodies of
+their own, or a wall is missing between two of them. There a place counts as inside when whatever direction one looks
+in ends at a surface.
+"""
 
 import numpy as np
 
-from twin.compiled import kernel
-from twin.geometry.bvh import crossings
+from twin.compiled import kernel, leaf
+from twin.geometry.bvh import GRAZE_M, crossings, nearest
 from twin.propagation.movers import in_own_frame
+from twin.propagation.rays import launched
 
-__all__ = ["is_enclosed"]
+__all__ = ["is_enclosed", "is_shut_in"]
+
+LOOKS = 4096
+"""Directions in which a place must end at a surface to be shut in."""
 
 _RAY = (0.3678794412, 0.4812118251, 0.7956785370)
 """Direction in which surfaces are counted: along no axis, and through no seam between triangles of round
@@ -34,6 +43,16 @@ def is_enclosed(world, frame, x, y, z):  # type: ignore[no-untyped-def]
         if _in_mover(world, mover, x, y, z) != _in_mover(world, mover, world.bs[0], world.bs[1], world.bs[2]):
             return True
     return False
+
+
+@leaf
+def is_shut_in(nodes, triangles, root, stop, x, y, z):  # type: ignore[no-untyped-def]
+    """Whether a surface of the tree root .. stop is met in every direction from a point."""
+    for number in range(LOOKS):
+        dx, dy, dz = launched(number, LOOKS)
+        if nearest(nodes, triangles, root, stop, x, y, z, dx, dy, dz, GRAZE_M)[1] < 0:
+            return False
+    return True
 
 
 @kernel

@@ -7,7 +7,6 @@ to be turned between two bounces. Time dependence exp(+j w t).
 import math
 
 import numpy as np
-from numba import njit
 
 from twin.compiled import inlined
 from twin.propagation.materials import roughness_factor, slab_coefficients
@@ -15,7 +14,7 @@ from twin.propagation.materials import roughness_factor, slab_coefficients
 __all__ = ["polarisation_vectors", "project", "reflect", "start"]
 
 
-@njit(cache=True, error_model="numpy", inline="always")
+@inlined
 def polarisation_vectors(x, y, z):  # type: ignore[no-untyped-def]
     """Unit vectors of growing zenith and of growing azimuth in the direction (x, y, z): theta_x, _y, _z, phi_x, _y, _z.
 
@@ -80,7 +79,7 @@ def project(field, kx, ky, kz, amplitude, transfer):  # type: ignore[no-untyped-
     return 0.5 * power
 
 
-@njit(cache=True, error_model="numpy", inline="always")
+@inlined
 def propagation_phase(length, wavelength):  # type: ignore[no-untyped-def]
     """exp(-j 2 pi length / wavelength), whole cycles taken off first."""
     cycles = length / wavelength

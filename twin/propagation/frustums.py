@@ -1,4 +1,4 @@
-"""Where the receivers of a chain can be: the beam from its image through rectangles around its facets.
+"""Where the receivers of a chain can be: the frustum from its image through rectangles around its facets.
 
 Five half-spaces bound it for each facet: beyond the facet, and inside the four sides of its rectangle, as they look
 mirrored in the facets after it. They are tested for many receivers at a time, which costs far less than aiming from
@@ -8,16 +8,16 @@ each receiver at each image. They are never too strict: what they let through is
 import numpy as np
 
 from twin.compiled import kernel, leaf
-from twin.propagation.surfaces import FACET
+from twin.propagation.surfaces import FACET, facet_at
 
-__all__ = ["SIDES", "beams_of", "in_beam", "static_beams"]
+__all__ = ["SIDES", "frustums_of", "in_frustum", "static_frustums"]
 
 SIDES = 5
-"""Half-spaces of a beam for each facet of its chain."""
+"""Half-spaces of a frustum for each facet of its chain."""
 MARGIN_M = 1e-6
 """So much the rectangle is larger than the facet [m]."""
 NEAREST_IMAGE_M = 1e-3
-"""The sides of a beam whose image is nearer to its facet's plane than this are left open [m]."""
+"""The sides of a frustum whose image is nearer to its facet's plane than this are left open [m]."""
 
 
 @leaf
@@ -41,13 +41,13 @@ def _set_pair(low, high, h, away, chain, facet, ax, ay, az, lowest, highest):  #
 
 
 @leaf
-def _set_beams(beams, chains, begin, order, known, facets, placed, still):  # type: ignore[no-untyped-def]
-    """Fill the beams of all chains; those of the chains before are in `known` and `beams`."""
+def _set_frustums(frustums, chains, begin, order, known, facets, placed, still):  # type: ignore[no-untyped-def]
+    """Fill the frustums of all chains; those of the chains before are in `known` and `frustums`."""
     nodes = known.shape[0]
     for level in range(order):
         for number in range(begin[level], begin[level + 1]):
-            chain, own = chains[number], beams[number]
-            facet = facets[chain.facet] if chain.facet < still else placed[chain.facet - still]
+            chain, own = chains[number], frustums[number]
+            facet = facet_at(facets, placed, still, chain.facet)
             h, away = abs(chain.height), -1.0 if chain.height > 0.0 else 1.0
             own[0, 0], own[0, 1], own[0, 2] = away * facet.nx, away * facet.ny, away * facet.nz
             own[0, 3] = -away * facet.offset
@@ -62,7 +62,7 @@ def _set_beams(beams, chains, begin, order, known, facets, placed, still):  # ty
                 _set_pair(own[3], own[4], h, away, chain, facet, gx, gy, gz, facet.g0, facet.g1)
             if level == 0:
                 continue
-            parent = known[chain.parent] if chain.parent < nodes else beams[chain.parent - nodes]
+            parent = known[chain.parent] if chain.parent < nodes else frustums[chain.parent - nodes]
             for side in range(SIDES * level):
                 a, b, c, d = parent[side, 0], parent[side, 1], parent[side, 2], parent[side, 3]
                 turn = 2.0 * (a * facet.nx + b * facet.ny + c * facet.nz)
@@ -72,36 +72,36 @@ def _set_beams(beams, chains, begin, order, known, facets, placed, still):  # ty
 
 
 @kernel
-def beams_of(chains, begin, order, known, facets, placed, still):  # type: ignore[no-untyped-def]
+def frustums_of(chains, begin, order, known, facets, placed, still):  # type: ignore[no-untyped-def]
     """Half-spaces a x + b y + c z + d >= 0 of each chain (chain, side, 4): those of its last facet first.
 
-    `known` are the beams of the chains that are numbered before these.
+    `known` are the frustums of the chains that are numbered before these.
     """
-    beams = np.empty((begin[order], SIDES * order, 4))
-    _set_beams(beams, chains, begin, order, known, facets, placed, still)
-    return beams
+    frustums = np.empty((begin[order], SIDES * order, 4))
+    _set_frustums(frustums, chains, begin, order, known, facets, placed, still)
+    return frustums
 
 
-def static_beams(tree: np.ndarray, begin: np.ndarray, order: int, facets: np.ndarray, still: int) -> np.ndarray:
-    """The beams of the chains of static facets."""
-    beams = np.empty((len(tree), SIDES * order, 4))
-    _set_beams(beams, tree, begin, order, beams, facets, np.zeros(0, FACET), still)
-    return beams
+def static_frustums(tree: np.ndarray, begin: np.ndarray, order: int, facets: np.ndarray, still: int) -> np.ndarray:
+    """The frustums of the chains of static facets."""
+    frustums = np.empty((len(tree), SIDES * order, 4))
+    _set_frustums(frustums, tree, begin, order, frustums, facets, np.zeros(0, FACET), still)
+    return frustums
 
 
 @leaf
-def in_beam(beam, level, x, y, z, inside):  # type: ignore[no-untyped-def]
-    """Set inside[i] for the points that lie in the beam of a chain of `level` + 1 facets; how many do."""
+def in_frustum(frustum, level, x, y, z, inside):  # type: ignore[no-untyped-def]
+    """Set inside[i] for the points that lie in the frustum of a chain of `level` + 1 facets; how many do."""
     count = x.shape[0]
     for i in range(count):
         inside[i] = 1
     for k in range(level + 1):
         m = SIDES * k
-        a0, b0, c0, d0 = beam[m, 0], beam[m, 1], beam[m, 2], beam[m, 3]
-        a1, b1, c1, d1 = beam[m + 1, 0], beam[m + 1, 1], beam[m + 1, 2], beam[m + 1, 3]
-        a2, b2, c2, d2 = beam[m + 2, 0], beam[m + 2, 1], beam[m + 2, 2], beam[m + 2, 3]
-        a3, b3, c3, d3 = beam[m + 3, 0], beam[m + 3, 1], beam[m + 3, 2], beam[m + 3, 3]
-        a4, b4, c4, d4 = beam[m + 4, 0], beam[m + 4, 1], beam[m + 4, 2], beam[m + 4, 3]
+        a0, b0, c0, d0 = frustum[m, 0], frustum[m, 1], frustum[m, 2], frustum[m, 3]
+        a1, b1, c1, d1 = frustum[m + 1, 0], frustum[m + 1, 1], frustum[m + 1, 2], frustum[m + 1, 3]
+        a2, b2, c2, d2 = frustum[m + 2, 0], frustum[m + 2, 1], frustum[m + 2, 2], frustum[m + 2, 3]
+        a3, b3, c3, d3 = frustum[m + 3, 0], frustum[m + 3, 1], frustum[m + 3, 2], frustum[m + 3, 3]
+        a4, b4, c4, d4 = frustum[m + 4, 0], frustum[m + 4, 1], frustum[m + 4, 2], frustum[m + 4, 3]
         for i in range(count):
             u, v, w = x[i], y[i], z[i]
             s0 = a0 * u + b0 * v + c0 * w + d0 >= 0.0

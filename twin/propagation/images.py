@@ -1,6 +1,6 @@
 """Images of the base station: which facets can mirror it, one after the other.
 
-A chain of facets mirrors the base station in the first, that image in the second, and so on. It is kept when the beam
+A chain of facets mirrors the base station in the first, that image in the second, and so on. It is kept when the cone
 that leaves its last image through its last facet can reach the next one. That is never too strict; whether a path is
 real is decided for each receiver. Facets are numbered through: the static ones, then those that movers have in this
 frame."""
@@ -14,12 +14,14 @@ from numba.typed import Dict
 from twin.compiled import inlined, kernel, leaf
 from twin.geometry.bvh import GRAZE_M, nearest
 from twin.propagation.movers import MOVER
-from twin.propagation.surfaces import FACET, Surfaces, can_light, height_over, reaches_across
+from twin.propagation.rays import launched
+from twin.propagation.surfaces import FACET, Surfaces, can_light, facet_at, height_over, reaches_across
 
 __all__ = ["CHAIN", "MOST_EXHAUSTIVE_FACETS", "grow_tree", "launch_tree", "moving_chains"]
 
 MOST_EXHAUSTIVE_FACETS = 1500
-"""With more facets than this, chains are found by launched rays instead of trying all."""
+MOST_EXHAUSTIVE_CHAINS = 200_000
+"""With more facets, or more chains of them, than this, chains are found by launched rays instead of trying all."""
 LAUNCHED_RAYS = 1_000_000
 """Rays launched from the base station into a large scene."""
 
@@ -30,11 +32,6 @@ CHAIN = np.dtype(
 """A chain: the base station's image in all of its facets [m], the image's signed height over the plane of the last
 [m], the cone from the image around that facet (axis u, cosine and sine of the half angle; cosine -1 all around), the
 chain without the last facet (-1 for none), and the last facet."""
-
-
-@inlined
-def _facet(facets, placed, still, f):  # type: ignore[no-untyped-def]
-    return facets[f] if f < still else placed[f - still]
 
 
 @inlined
@@ -49,8 +46,8 @@ def _reaches_across(pieces, movers, facet, moving, nx, ny, nz, offset, sign):  #
 
 
 @inlined
-def _beam_reaches(chain, cx, cy, cz, radius):  # type: ignore[no-untyped-def]
-    """Whether the beam through the last facet meets a sphere: angle to it below the sum of both half angles."""
+def _cone_reaches(chain, cx, cy, cz, radius):  # type: ignore[no-untyped-def]
+    """Whether the cone through the last facet meets a sphere: angle to it below the sum of both half angles."""
     if chain.cosine < 0.0:
         return True
     dx, dy, dz = cx - chain.x, cy - chain.y, cz - chain.z
@@ -68,20 +65,20 @@ def _beam_reaches(chain, cx, cy, cz, radius):  # type: ignore[no-untyped-def]
 
 @inlined
 def _beyond(chain, last, cx, cy, cz, radius):  # type: ignore[no-untyped-def]
-    """Whether some of a sphere lies on the side of the chain's last facet to which the beam goes, and in the beam."""
+    """Whether some of a sphere lies on the side of the chain's last facet to which its cone goes, and in the cone."""
     height = height_over(last, cx, cy, cz)
     if (height if chain.height > 0.0 else -height) > radius:
         return False
-    return _beam_reaches(chain, cx, cy, cz, radius)
+    return _cone_reaches(chain, cx, cy, cz, radius)
 
 
 @inlined
 def _next_height(pieces, movers, chain, last, last_moves, facet, moves):  # type: ignore[no-untyped-def]
-    """Height of the chain's image over a facet when the beam through the last one can light it, else 0."""
+    """Height of the chain's image over a facet when the cone through the last one can light it, else 0."""
     height = height_over(facet, chain.x, chain.y, chain.z)
     if not can_light(facet, height):
         return 0.0
-    if not _beam_reaches(chain, facet.cx, facet.cy, facet.cz, facet.radius):
+    if not _cone_reaches(chain, facet.cx, facet.cy, facet.cz, facet.radius):
         return 0.0
     across = -1.0 if chain.height > 0.0 else 1.0
     if not _reaches_across(pieces, movers, facet, moves, last.nx, last.ny, last.nz, last.offset, across):
@@ -135,7 +132,7 @@ def _to_movers(chains, count, source, node, number, bodies, facets, pieces, move
     """Append the chains that go on from source[node], chain `number` of all, over a facet of a mover other than
     `own`."""
     chain = source[node]
-    last = _facet(facets, placed, still, chain.facet)
+    last = facet_at(facets, placed, still, chain.facet)
     for a in range(movers.shape[0]):
         mover = movers[a]
         if mover.shape < 0 or a == own:
@@ -159,7 +156,7 @@ def _to_movers(chains, count, source, node, number, bodies, facets, pieces, move
 def _to_static(chains, count, source, node, number, bodies, facets, pieces, movers, placed, still, still_bodies):  # type: ignore[no-untyped-def]
     """Append the chains that go on from source[node], chain `number` of all, over a static facet."""
     chain = source[node]
-    last = _facet(facets, placed, still, chain.facet)
+    last = facet_at(facets, placed, still, chain.facet)
     for b in range(still_bodies):
         body = bodies[b]
         if chain.facet < still and last.body == b and body.convex:
@@ -190,7 +187,7 @@ def _grow_level(chains, count, level, begin, bodies, facets, pieces, movers, pla
 
 
 @kernel
-def _grow(bodies, facets, pieces, still, still_bodies, x, y, z, order):  # type: ignore[no-untyped-def]
+def _grow(bodies, facets, pieces, still, still_bodies, x, y, z, order, most):  # type: ignore[no-untyped-def]
     movers, placed = np.empty(0, MOVER), np.empty(0, FACET)
     begin, count = np.zeros(order + 1, np.int64), 0
     chains = np.empty(1024, CHAIN)
@@ -201,6 +198,8 @@ def _grow(bodies, facets, pieces, still, still_bodies, x, y, z, order):  # type:
             )
             if stop <= chains.shape[0]:
                 break
+            if stop > most:
+                return chains[:0], begin
             chains = _with_room(chains, count, stop)
         begin[level + 1] = count = stop
     return chains[:count].copy(), begin
@@ -256,11 +255,8 @@ def _launch(facets, nodes, triangles, facet_of, root, stop, x, y, z, order, rays
     """Chains that rays from the base station bounce along, and the order of each less one."""
     chains, level_of, count = np.empty(4096, CHAIN), np.empty(4096, np.int64), 0
     known = Dict.empty(types.int64, types.int64)
-    golden = math.pi * (3.0 - math.sqrt(5.0))
     for ray in range(rays):
-        dz = 1.0 - (2.0 * ray + 1.0) / rays
-        plan = math.sqrt(1.0 - dz * dz)
-        dx, dy = plan * math.cos(golden * ray), plan * math.sin(golden * ray)
+        dx, dy, dz = launched(ray, rays)
         px, py, pz = x, y, z
         ix, iy, iz = x, y, z
         node = -1
@@ -294,10 +290,26 @@ def _launch(facets, nodes, triangles, facet_of, root, stop, x, y, z, order, rays
     return chains[:count].copy(), level_of[:count].copy()
 
 
-def grow_tree(surfaces: Surfaces, bs_position_m: np.ndarray, order: int) -> tuple[np.ndarray, np.ndarray]:
-    """All static chains of up to `order` facets, hidden or not, and where each order begins."""
+def static_chains(
+    surfaces: Surfaces, bs_position_m: np.ndarray, order: int, rays: int = LAUNCHED_RAYS
+) -> tuple[np.ndarray, np.ndarray]:
+    """Static chains of up to `order` facets, hidden or not, and where each order begins.
+
+    All of them, or when these are too many those that `rays` launched rays bounce along.
+    """
+    if surfaces.still_facets <= MOST_EXHAUSTIVE_FACETS:
+        chains, begin = grow_tree(surfaces, bs_position_m, order, MOST_EXHAUSTIVE_CHAINS)
+        if len(chains) or not begin.any():
+            return chains, begin
+    return launch_tree(surfaces, bs_position_m, order, rays)
+
+
+def grow_tree(surfaces: Surfaces, bs_position_m: np.ndarray, order: int, most: int) -> tuple[np.ndarray, np.ndarray]:
+    """All static chains of up to `order` facets, and where each order begins; none when they are more than `most`."""
     x, y, z = (float(v) for v in bs_position_m)
-    return _grow(surfaces.body, surfaces.facet, surfaces.piece, surfaces.still_facets, surfaces.still, x, y, z, order)
+    return _grow(
+        surfaces.body, surfaces.facet, surfaces.piece, surfaces.still_facets, surfaces.still, x, y, z, order, most
+    )
 
 
 def launch_tree(
@@ -308,11 +320,10 @@ def launch_tree(
     Where each order begins.
     """
     x, y, z = (float(v) for v in bs_position_m)
-    facet = surfaces.facet[: surfaces.still_facets]
-    facet_of = np.repeat(np.arange(len(facet)), facet["stop"] - facet["first"])
     chains, level = _launch(
-        surfaces.facet, surfaces.node, surfaces.triangle, facet_of, 0, surfaces.still_nodes, x, y, z, order, rays
-    )
+        surfaces.facet, surfaces.node, surfaces.triangle, surfaces.facet_of_piece, 0, surfaces.still_nodes, x, y, z,
+        order, rays,
+    )  # fmt: skip
     by_level = np.argsort(level, kind="stable")
     place_of = np.empty(len(chains) + 1, np.int64)
     place_of[by_level], place_of[-1] = np.arange(len(chains)), -1

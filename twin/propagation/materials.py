@@ -59,8 +59,8 @@ class RadioMaterial:
 
     Attributes:
         name: what it is called.
-        relative_permittivity: epsilon_r [1], at least 1.
-        conductivity_s_per_m: sigma [S/m].
+        relative_permittivity: epsilon_r [1], 1 to 1e6.
+        conductivity_s_per_m: sigma [S/m], up to 1e12.
         thickness_m: of the layer, air on both sides [m]; infinite is a half space.
         scattering_coefficient: S [1], the share of the reflected field's amplitude that is scattered diffusely
             (Degli-Esposti et al., IEEE Trans. Antennas Propag. 55, 143, 2007); sqrt(1 - S^2) stays specular.
@@ -79,8 +79,8 @@ class RadioMaterial:
 
     def __post_init__(self) -> None:
         for field, fits, remedy in (  # each comparison is false for NaN
-            ("relative_permittivity", 1.0 <= self.relative_permittivity < math.inf, "give 1 or more"),
-            ("conductivity_s_per_m", 0.0 <= self.conductivity_s_per_m < math.inf, "give 0 or more"),
+            ("relative_permittivity", 1.0 <= self.relative_permittivity <= 1e6, "give 1 to 1e6"),
+            ("conductivity_s_per_m", 0.0 <= self.conductivity_s_per_m <= 1e12, "give 0 to 1e12"),
             ("thickness_m", self.thickness_m > 0.0, "give more than 0, or infinity for a half space"),
             ("scattering_coefficient", 0.0 <= self.scattering_coefficient <= 1.0, "give a value from 0 to 1"),
             ("roughness_m", 0.0 <= self.roughness_m < math.inf, "give 0 or more"),
@@ -114,7 +114,7 @@ def itu_material(name: str, carrier_hz: float, **overrides: Any) -> RadioMateria
     """
     if name not in _ITU_TABLE:
         near = get_close_matches(name, _ITU_TABLE, 3)
-        remedy = f"do you mean {' or '.join(near)}?" if near else f"use one of {', '.join(_ITU_TABLE)}"
+        remedy = f"do you mean {' or '.join(near)}?" if near else f"use one of {', '.join(itu_names())}"
         raise UserError("no material of ITU-R P.2040-3, table 3, has this name", f"material {name!r}", remedy)
     f = carrier_hz / 1e9
     for low, high, a, b, c, d in _ITU_TABLE[name]:
@@ -173,7 +173,7 @@ def slab_coefficients(cosine: float, eta: complex, thickness_m: float, wavelengt
     along = eta * cosine
     phase = (4.0 * math.pi * thickness_m / wavelength_m) * root
     if math.isinf(thickness_m) or phase.imag < OPAQUE:
-        return _quotient(cosine - root, cosine + root), _quotient(along - root, along + root)
+        return fresnel_coefficients(cosine, eta)
     # u = 1 - e^(-2jq), and with r' = (a - w) / (a + w) all is multiplied by (a + w)^2: no difference of nearly equal
     # numbers is left of thin layers and grazing incidence.
     sine, cosine_of, decay = math.sin(0.5 * phase.real), math.cos(0.5 * phase.real), math.expm1(phase.imag)

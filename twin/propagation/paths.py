@@ -25,7 +25,7 @@ class Interaction(IntEnum):
 
 @dataclass(frozen=True)
 class Paths:
-    """Paths from the base station to each receiver, strongest first; what follows the last is padding.
+    """Paths from the base station to each receiver, strongest first by the norm of `transfer`; the rest is padding.
 
     The leading axes are those of the receivers' positions: frames, or frames and receivers. P = P_max paths, K bounces
     at most. Azimuths are counterclockwise from east, zeniths from straight up. Padding has gain, delay, angles and
@@ -47,7 +47,7 @@ class Paths:
     `valid`: whether there is a path.
     `line_of_sight`: whether nothing lies between the antennas.  `blocked`: whether a vehicle does.
     `enclosed`: whether the receiver is inside a solid and the base station is not, or the other way round: no path can
-    be."""
+    be. Where surfaces are not closed, inside is where every direction ends at a surface, if no path is found."""
 
     transfer: Complex[np.ndarray, "*link P 2 2"]
     gain: Complex[np.ndarray, "*link P"]

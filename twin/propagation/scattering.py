@@ -16,6 +16,7 @@ from twin.propagation.bounces import unit
 from twin.propagation.fields import polarisation_vectors, project, propagation_phase
 from twin.propagation.materials import slab_coefficients
 from twin.propagation.paths import Interaction
+from twin.propagation.rays import launched
 from twin.propagation.rows import make_room, set_bounce, set_path
 from twin.propagation.surfaces import Surfaces
 from twin.propagation.world import leg_loss_db
@@ -34,11 +35,8 @@ SPOT = np.dtype(
 @kernel
 def _mark(facets, nodes, triangles, facet_of, still_nodes, bs, rays, spots):  # type: ignore[no-untyped-def]
     count = 0
-    golden = math.pi * (3.0 - math.sqrt(5.0))
     for ray in range(rays):
-        kz = 1.0 - (2.0 * ray + 1.0) / rays
-        plan = math.sqrt(1.0 - kz * kz)
-        kx, ky = plan * math.cos(golden * ray), plan * math.sin(golden * ray)
+        kx, ky, kz = launched(ray, rays)
         distance, triangle = nearest(nodes, triangles, 0, still_nodes, bs[0], bs[1], bs[2], kx, ky, kz, GRAZE_M)
         if triangle < 0:
             continue
@@ -53,11 +51,11 @@ def _mark(facets, nodes, triangles, facet_of, still_nodes, bs, rays, spots):  # 
 
 def lit_spots(surfaces: Surfaces, bs_position_m: np.ndarray, rays: int = SCATTERING_RAYS) -> np.ndarray:
     """The spots that the rays of a base station mark."""
-    facet = surfaces.facet[: surfaces.still_facets]
-    facet_of = np.repeat(np.arange(len(facet)), facet["stop"] - facet["first"])
     spots = np.zeros(rays, SPOT)
     bs = np.asarray(bs_position_m, np.float64)
-    count = _mark(surfaces.facet, surfaces.node, surfaces.triangle, facet_of, surfaces.still_nodes, bs, rays, spots)
+    count = _mark(
+        surfaces.facet, surfaces.node, surfaces.triangle, surfaces.facet_of_piece, surfaces.still_nodes, bs, rays, spots
+    )
     return spots[:count]
 
 

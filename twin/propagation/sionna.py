@@ -19,9 +19,10 @@ import numpy as np
 
 from twin.errors import UserError
 from twin.geometry.facets import Body
+from twin.propagation.materials import VACUUM_PERMITTIVITY, RadioMaterial
 from twin.propagation.movers import Movers
 from twin.propagation.paths import SPEED_OF_LIGHT_MPS, Interaction, Paths
-from twin.propagation.tracer import Tracer
+from twin.propagation.tracer import Tracer, check_limits
 
 __all__ = ["DEFAULT_SAMPLES", "RECEIVERS_A_SOLVE", "SionnaTracer", "find_llvm", "load_sionna"]
 
@@ -33,6 +34,10 @@ HASH_SLOTS = 64_000_000
 """Slots of the table in which the solver marks the chains that each receiver has had, 8 bytes each. A chain whose slot
 is taken is lost; Sionna's own million loses one path in a hundred of a city."""
 OLDEST_LLVM = 16
+ABSORBED_NEPER = 20.0
+"""Loss of a wave through the layer that stands for a half space and back."""
+LEAST_LOSS = 1e-3
+"""Im / Re of the refractive index of that layer, at least: Sionna's float32 root sees no smaller imaginary part."""
 _Found = dict[str, np.ndarray]
 """Arrays of the paths of one receiver."""
 _LLVM_FOLDERS = ("/usr/lib", "/usr/lib64", "/usr/local/lib", "/opt/homebrew/opt/llvm/lib")
@@ -64,6 +69,8 @@ def load_sionna() -> ModuleType:
         library = find_llvm()
         if library is not None:
             os.environ["DRJIT_LIBLLVM_PATH"] = str(library)
+    elif not Path(os.environ["DRJIT_LIBLLVM_PATH"]).exists():
+        raise UserError("no such library", os.environ["DRJIT_LIBLLVM_PATH"], "mend or unset DRJIT_LIBLLVM_PATH")
     with _standard_error_closed():
         import drjit
 
@@ -98,11 +105,12 @@ class SionnaTracer:
     Args:
         samples: rays launched a solve.
         diffraction: whether single edges diffract, those of movers too, also in paths that are reflected besides.
+        specular_loss: whether scattering takes sqrt(1 - S^2) off reflections.
         receivers_a_solve: receivers solved together.
         hash_slots: see `HASH_SLOTS`.
 
     Raises:
-        UserError: Sionna RT or LLVM is missing.
+        UserError: Sionna RT or LLVM is missing, or as for `Tracer`.
     """
 
     def __init__(
@@ -115,9 +123,12 @@ class SionnaTracer:
         max_paths: int = 12,
         samples: int = DEFAULT_SAMPLES,
         diffraction: bool = False,
+        specular_loss: bool = False,
         receivers_a_solve: int = RECEIVERS_A_SOLVE,
         hash_slots: int = HASH_SLOTS,
     ) -> None:
+        self._direct = Tracer(bodies, bs_position_m, carrier_hz, shapes, order=0, max_paths=1)
+        check_limits(order, max_paths)
         self.rt = load_sionna()
         import mitsuba
 
@@ -126,6 +137,7 @@ class SionnaTracer:
         self.bs_m = np.array(bs_position_m, np.float64)
         self.order, self.max_paths, self.samples, self.diffraction = order, max_paths, samples, diffraction
         self.wavelength_m = SPEED_OF_LIGHT_MPS / carrier_hz
+        self.specular_loss = specular_loss
         self.receivers_a_solve, self.hash_slots = receivers_a_solve, hash_slots
         self._solids = (*bodies, *shapes)
         self.scene = self.rt.load_scene()
@@ -139,7 +151,6 @@ class SionnaTracer:
         self._slots: dict[tuple[int, int], tuple[Any, str]] = {}
         self._velocity: dict[tuple[int, int], list[float]] = {}
         self._pose = np.zeros((0, 4))
-        self._direct = Tracer(bodies, bs_position_m, carrier_hz, shapes, order=0, max_paths=1)
         objects = [self._object(f"body-{n}", body) for n, body in enumerate(bodies)]
         self.scene.edit(add=objects)
         for number, thing in enumerate(objects):
@@ -162,14 +173,27 @@ class SionnaTracer:
     def _material(self, body: Body) -> Any:
         if body.material not in self._materials:
             material = body.material
+            thickness_m, permittivity = self._layer(material)
             self._materials[material] = self.rt.RadioMaterial(
                 f"material-{len(self._materials)}",
-                thickness=material.thickness_m if np.isfinite(material.thickness_m) else 100.0,
-                relative_permittivity=material.relative_permittivity,
-                conductivity=material.conductivity_s_per_m,
-                scattering_coefficient=material.scattering_coefficient,
+                thickness=thickness_m,
+                relative_permittivity=permittivity.real,
+                conductivity=-permittivity.imag * 2.0 * np.pi * self.scene.frequency[0] * VACUUM_PERMITTIVITY,
+                scattering_coefficient=material.scattering_coefficient if self.specular_loss else 0.0,
             )
         return self._materials[body.material]
+
+    def _layer(self, material: RadioMaterial) -> tuple[float, complex]:
+        """Thickness [m] and permittivity of a layer that reflects as the material does.
+
+        Sionna has no half space: what comes back through the layer that stands for one is weaker by `ABSORBED_NEPER`.
+        """
+        eta = material.permittivity(SPEED_OF_LIGHT_MPS / self.wavelength_m)
+        if np.isfinite(material.thickness_m):
+            return material.thickness_m, eta
+        index = np.sqrt(eta)
+        index = complex(index.real, min(index.imag, -LEAST_LOSS * index.real))
+        return ABSORBED_NEPER * self.wavelength_m / (4.0 * np.pi * -index.imag), index**2
 
     def paths(
         self,
@@ -196,10 +220,13 @@ class SionnaTracer:
                 if ue_mover is None:
                     found.extend(self._read(self.solve()))
                     continue
-                bounced = self._read(self.solve(direct=False))
+                bounced = self._read(self.solve(direct=False)) if self.order or self.diffraction else None
                 self.move(_without(movers, ue_mover), t)
                 straight = self._read(self.solve(bounces=False))
                 own = len(self.bodies) + ue_mover
+                if bounced is None:
+                    found.extend(straight)
+                    continue
                 found.extend(self._merged(one, two, own) for one, two in zip(straight, bounced, strict=True))
         return self._as_paths(found, direct, ue.shape[:1] if single else ue.shape[:2])
 
@@ -265,7 +292,7 @@ class SionnaTracer:
         SBCandidateGenerator.MIN_SPEC_COUNT_SIZE = self.hash_slots  # there is no argument for it
         return self.solver(
             self.scene,
-            max_depth=self.order,
+            max_depth=max(self.order, int(self.diffraction)),
             samples_per_src=self.samples,
             synthetic_array=True,
             los=direct,

@@ -6,14 +6,15 @@ reads and the number of a record; fields are plain numbers, so that a call costs
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 
-from twin.compiled import leaf
+from twin.compiled import inlined, leaf
 from twin.geometry.bvh import build_bvh, joined
 from twin.geometry.facets import Body, Facets
 
-__all__ = ["BODY", "FACET", "PIECE", "Surfaces", "height_over", "in_facet", "reaches_across", "surfaces_of"]
+__all__ = ["BODY", "FACET", "PIECE", "Surfaces", "facet_at", "height_over", "in_facet", "reaches_across", "surfaces_of"]
 
 INSIDE = 1e-9
 """Barycentric margin of a point on a facet [1]: a point on the seam of two triangles belongs to the facet."""
@@ -54,6 +55,12 @@ class Surfaces:
     still_facets: int
     still_nodes: int
     parts: tuple[Facets, ...]
+
+    @cached_property
+    def facet_of_piece(self) -> np.ndarray:
+        """The facet of each static piece."""
+        facet = self.facet[: self.still_facets]
+        return np.repeat(np.arange(len(facet)), facet["stop"] - facet["first"])
 
 
 def surfaces_of(bodies: Sequence[Body], shapes: Sequence[Body], bs_position_m: np.ndarray) -> Surfaces:
@@ -162,6 +169,12 @@ def _is_convex(body: Body, facets: Facets) -> bool:
         return False
     height = facets.normal @ body.vertex_m.T - facets.offset_m[:, None]
     return bool((height <= 1e-4).all())
+
+
+@inlined
+def facet_at(facets, placed, still, f):  # type: ignore[no-untyped-def]
+    """Record of facet f of a frame: one of those that stand still, or a placed one after them."""
+    return facets[f] if f < still else placed[f - still]
 
 
 @leaf

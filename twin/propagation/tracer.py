@@ -22,18 +22,18 @@ from twin.geometry.facets import Body
 from twin.propagation.bounces import add_direct, add_reflected, bounce_points
 from twin.propagation.diffraction import HOLM, SIONNA
 from twin.propagation.edges import WEDGE, add_diffracted, wedge_records
-from twin.propagation.enclosure import is_enclosed
-from twin.propagation.frustums import beams_of, in_beam, static_beams
-from twin.propagation.images import LAUNCHED_RAYS, MOST_EXHAUSTIVE_FACETS, grow_tree, launch_tree, moving_chains
+from twin.propagation.enclosure import is_enclosed, is_shut_in
+from twin.propagation.frustums import frustums_of, in_frustum, static_frustums
+from twin.propagation.images import LAUNCHED_RAYS, moving_chains, static_chains
 from twin.propagation.materials import RadioMaterial
 from twin.propagation.movers import Movers, place, top_m
 from twin.propagation.paths import DEFAULT_MAX_PATHS, SPEED_OF_LIGHT_MPS, Paths
 from twin.propagation.rows import Rows, empty_rows, paths_of
 from twin.propagation.scattering import SPOT, add_scattered, lit_spots
-from twin.propagation.surfaces import Surfaces, surfaces_of
+from twin.propagation.surfaces import surfaces_of
 from twin.propagation.world import BLOCKAGE, SUBSTANCE, Frame, World
 
-__all__ = ["DEFAULT_ORDER", "Tracer"]
+__all__ = ["DEFAULT_ORDER", "Tracer", "check_limits"]
 
 DEFAULT_ORDER = 2
 """Specular bounces at most."""
@@ -47,14 +47,14 @@ RECEIVERS_A_JOB = 64
 
 @leaf
 def _add_block(  # type: ignore[no-untyped-def]
-    rows, world, frame, beams, ue, velocity, first_link, low, x, y, z, first, last, level, points, bounced, inside,
+    rows, world, frame, frustums, ue, velocity, first_link, low, x, y, z, first, last, level, points, bounced, inside,
     field, transfer,
 ):  # fmt: skip
     """Add the paths along some chains of one order to a block of receivers."""
     known = world.tree.shape[0]
     for number in range(first, last):
-        beam = world.tree_beams[number] if number < known else beams[number - known]
-        if in_beam(beam, level, x, y, z, inside) == 0:
+        frustum = world.tree_frustums[number] if number < known else frustums[number - known]
+        if in_frustum(frustum, level, x, y, z, inside) == 0:
             continue
         for k in range(x.shape[0]):
             if inside[k] and bounce_points(
@@ -65,6 +65,12 @@ def _add_block(  # type: ignore[no-untyped-def]
                 add_reflected(
                     rows, first_link + r, world, frame, ue[r], velocity[r], level, points, bounced, field, transfer
                 )
+
+
+@leaf
+def _is_shut_off(world, x, y, z):  # type: ignore[no-untyped-def]
+    """Whether surfaces shut in one of receiver and base station, and not the other."""
+    return world.bs_shut != is_shut_in(world.nodes, world.triangles, 0, world.still_nodes, x, y, z)
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
@@ -88,14 +94,14 @@ def _trace_jobs(world, shape, pose, mover_velocity, own, ue, velocity, rows, fir
         for r in range(low, high):
             add_direct(rows, t * receivers + r, world, frame, ue[t, r], velocity[t, r], field, transfer)
         x, y, z = ue[t, low:high, 0].copy(), ue[t, low:high, 1].copy(), ue[t, low:high, 2].copy()
-        beams = beams_of(chains, begin, order, world.tree_beams, world.facets, placed, world.still_facets)
+        frustums = frustums_of(chains, begin, order, world.tree_frustums, world.facets, placed, world.still_facets)
         for level in range(order):
             for part in range(2):
                 first_chain = world.tree_begin[level] if part == 0 else known + begin[level]
                 last_chain = world.tree_begin[level + 1] if part == 0 else known + begin[level + 1]
                 _add_block(
-                    rows, world, frame, beams, ue[t], velocity[t], t * receivers, low, x, y, z, first_chain, last_chain,
-                    level, points, bounced, inside, field, transfer,
+                    rows, world, frame, frustums, ue[t], velocity[t], t * receivers, low, x, y, z, first_chain,
+                    last_chain, level, points, bounced, inside, field, transfer,
                 )  # fmt: skip
         for r in range(low, high):
             link, here = t * receivers + r, ue[t, r]
@@ -103,7 +109,11 @@ def _trace_jobs(world, shape, pose, mover_velocity, own, ue, velocity, rows, fir
                 add_diffracted(rows, link, world, frame, world.wedges[number], here, velocity[t, r], field, transfer)
             for number in range(world.spots.shape[0]):
                 add_scattered(rows, link, world, frame, world.spots[number], here, velocity[t, r], field, transfer)
-            if not rows.clear[link] and is_enclosed(world, frame, here[0], here[1], here[2]):
+            if rows.clear[link]:
+                continue
+            if is_enclosed(world, frame, here[0], here[1], here[2]) or (
+                rows.number[link] == 0 and _is_shut_off(world, here[0], here[1], here[2])
+            ):
                 rows.enclosed[link], rows.number[link] = True, 0
 
 
@@ -116,17 +126,19 @@ class Tracer:
         carrier_hz: carrier frequency.
         shapes: what movers can look like, each in its own frame: x along its heading, z up.
         order: specular bounces at most, 0 to 3, over static and moving facets in any mix.
-        max_paths: P_max, strongest paths kept a link.
+        max_paths: P_max, strongest paths kept a link, by their power between isotropic antennas of both polarisations.
         diffraction: whether single edges of static bodies diffract, in the shadow and out of it.
         blockage: how paths fade behind movers: "none" (they vanish), "double_knife_edge" (ITU-R P.526) or "model_b"
             (3GPP TR 38.901, clause 7.6.4.2).
         specular_loss: whether scattering takes sqrt(1 - S^2) off reflections.
-        diffuse: whether what it takes comes back as first-order diffuse paths.
+        diffuse: whether what it takes comes back as first-order diffuse paths, off what stands still. They are many
+            and weak, up to `scattering.SCATTERING_RAYS`: with a small `max_paths` most of their power is cut off.
         rays: launched from the base station when there are too many facets to try every chain.
         wedge_rule: heuristic for wedges that are no conductors, "holm", or "sionna" for comparisons with that program.
 
     Raises:
-        UserError: an order or a blockage model that there is not, a carrier or a position that is no number.
+        UserError: an order or a blockage model that there is not, a carrier or a position that is no number or of
+            another shape.
     """
 
     def __init__(
@@ -145,10 +157,7 @@ class Tracer:
         rays: int = LAUNCHED_RAYS,
         wedge_rule: str = "holm",
     ) -> None:
-        if not 0 <= order <= LARGEST_ORDER:
-            raise UserError(f"{order} bounces cannot be traced", "order", f"give 0 to {LARGEST_ORDER}")
-        if max_paths < 1:
-            raise UserError(f"{max_paths} paths cannot be kept", "max_paths", "give 1 or more")
+        check_limits(order, max_paths)
         if blockage not in BLOCKAGE:
             raise UserError(
                 f"there is no blockage model {blockage!r}", "blockage", f"choose from {', '.join(BLOCKAGE)}"
@@ -156,16 +165,15 @@ class Tracer:
         if wedge_rule not in WEDGE_RULES:
             raise UserError(f"there is no rule {wedge_rule!r}", "wedge_rule", f"choose from {', '.join(WEDGE_RULES)}")
         self.bs_m = _finite("the base station", bs_position_m)
+        if self.bs_m.shape != (3,):
+            raise UserError(f"a position of shape {self.bs_m.shape}", "bs_position_m", "give x, y and z")
         if not (math.isfinite(carrier_hz) and carrier_hz > 0.0):
             raise UserError(f"{carrier_hz} Hz is no carrier", "carrier", "give a positive frequency")
         self.bodies, self.shapes = tuple(bodies), tuple(shapes)
-        self.order, self.max_paths, self.blockage = order, max_paths, blockage
+        self.order, self.max_paths, self.blockage = int(order), int(max_paths), blockage
         self.wavelength_m = SPEED_OF_LIGHT_MPS / carrier_hz
         surfaces = surfaces_of(self.bodies, self.shapes, self.bs_m)
-        if surfaces.still_facets <= MOST_EXHAUSTIVE_FACETS:
-            tree, tree_begin = grow_tree(surfaces, self.bs_m, order)
-        else:
-            tree, tree_begin = launch_tree(surfaces, self.bs_m, order, rays)
+        tree, tree_begin = static_chains(surfaces, self.bs_m, order, rays)
         self.world = World(
             bodies=surfaces.body,
             facets=surfaces.facet,
@@ -175,11 +183,12 @@ class Tracer:
             substances=_substances([body.material for body in (*bodies, *shapes)], carrier_hz, specular_loss),
             wedges=wedge_records(self.bodies, surfaces, self.bs_m) if diffraction else np.zeros(0, WEDGE),
             spots=lit_spots(surfaces, self.bs_m) if diffuse else np.zeros(0, SPOT),
-            owner=_owners(surfaces),
+            owner=surfaces.facet["body"][surfaces.facet_of_piece],
             tree=tree,
             tree_begin=tree_begin,
-            tree_beams=static_beams(tree, tree_begin, order, surfaces.facet, surfaces.still_facets),
+            tree_frustums=static_frustums(tree, tree_begin, order, surfaces.facet, surfaces.still_facets),
             bs=self.bs_m,
+            bs_shut=is_shut_in(surfaces.node, surfaces.triangle, 0, surfaces.still_nodes, *self.bs_m),
             still_facets=surfaces.still_facets,
             still_bodies=surfaces.still,
             still_nodes=surfaces.still_nodes,
@@ -206,7 +215,8 @@ class Tracer:
                 own antenna, but hides what comes from below.
 
         Raises:
-            UserError: a position that is no number, or that of the base station; movers of other frames.
+            UserError: a position that is no number, or that of the base station, or arrays of other shapes; movers of
+            other frames.
         """
         rows = self.rows(ue_position_m, ue_velocity_mps, movers, ue_mover)
         found = paths_of(rows, np.shape(ue_position_m)[:-1], self.wavelength_m)
@@ -221,11 +231,17 @@ class Tracer:
     ) -> Rows:
         """What `paths` makes paths of, as the kernel leaves it."""
         ue = _finite("a receiver", ue_position_m)
+        if ue.ndim not in (2, 3) or ue.shape[-1] != 3:
+            raise UserError(f"positions of shape {ue.shape}", "ue_position_m", "give (T, 3) or (T, R, 3)")
         if (np.linalg.norm(ue - self.bs_m, axis=-1) < 1e-3).any():
             raise UserError("a receiver stands where the base station does", "ue_position_m", "move one of them")
         frames = ue.shape[0]
-        ue = ue.reshape(frames, -1, 3)
+        receivers = ue.shape[1] if ue.ndim == 3 else 1
         velocity = np.zeros_like(ue) if ue_velocity_mps is None else _finite("a velocity", ue_velocity_mps)
+        if velocity.shape != ue.shape:
+            what = f"velocities of shape {velocity.shape} for positions of shape {ue.shape}"
+            raise UserError(what, "ue_velocity_mps", "give one for each")
+        ue = ue.reshape(frames, receivers, 3)
         movers = movers or Movers.none(frames)
         _check_movers(movers, frames, len(self.shapes), ue_mover)
         rows = empty_rows(frames * ue.shape[1], self.max_paths, max(self.order, 1))
@@ -250,10 +266,16 @@ class Tracer:
         return rows
 
 
-def _owners(surfaces: Surfaces) -> np.ndarray:
-    """Body of each static piece."""
-    facet = surfaces.facet[: surfaces.still_facets]
-    return np.repeat(facet["body"], facet["stop"] - facet["first"])
+def check_limits(order: int, max_paths: int) -> None:
+    """Refuse an order that is not traced, and to keep no path.
+
+    Raises:
+        UserError: one of them is out of range, or no whole number.
+    """
+    if order not in range(LARGEST_ORDER + 1):
+        raise UserError(f"{order} bounces cannot be traced", "order", f"give 0 to {LARGEST_ORDER}")
+    if max_paths < 1 or max_paths != int(max_paths):
+        raise UserError(f"{max_paths} paths cannot be kept", "max_paths", "give 1 or more")
 
 
 def _finite(what: str, values: np.ndarray) -> np.ndarray:

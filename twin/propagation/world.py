@@ -1,12 +1,13 @@
 """What a kernel reads of the static world and of a frame, and what a leg of a path loses on its way."""
 
+import math
 from typing import NamedTuple
 
 import numpy as np
 
 from twin.compiled import inlined, leaf
 from twin.geometry.bvh import hides
-from twin.propagation.blockage import blockage_model_b_db, box_blockage_db
+from twin.propagation.blockage import blockage_model_b_db, box_blockage_db, reach_m
 from twin.propagation.movers import mover_hides, near_mover
 
 __all__ = ["BLOCKAGE", "SUBSTANCE", "Frame", "World", "leg_loss_db"]
@@ -18,13 +19,18 @@ SUBSTANCE = np.dtype(
 scattered diffusely [1]."""
 BLOCKAGE = {"none": 0, "double_knife_edge": 1, "model_b": 2}
 """How paths fade behind vehicles: not at all (they vanish), by ITU-R P.526, by model B of 3GPP TR 38.901."""
-MARGIN_WAVELENGTHS = 60.0
-"""How far from a vehicle's sphere [wavelengths] a leg still feels it: a first Fresnel zone of a few hundred metres."""
 
 
 class World(NamedTuple):
-    """Records of what stands still and of the shapes of movers (`Surfaces`), owner body of each
-    static piece, chains of static facets, and constants."""
+    """What is prepared once: records, chains and constants.
+
+    `bodies`, `facets`, `pieces`, `nodes`, `triangles`: of what stands still and, after it, of the shapes of movers, see
+    `Surfaces`; `still_facets`, `still_bodies` and `still_nodes` count the former.  `substances`: of each body.
+    `wedges`, `spots`: edges that diffract, places that scatter.  `owner`: body of each static piece.  `tree`,
+    `tree_begin`, `tree_frustums`: chains of static facets, where each order begins, and where their receivers are.
+    `bs`, `bs_shut`: the base station [m], and whether surfaces shut it in (`enclosure.is_shut_in`).  `wavelength` [m].
+    `blockage`, `wedge_rule`: codes of `BLOCKAGE` and of `diffraction`.
+    """
 
     bodies: np.ndarray
     facets: np.ndarray
@@ -37,8 +43,9 @@ class World(NamedTuple):
     owner: np.ndarray
     tree: np.ndarray
     tree_begin: np.ndarray
-    tree_beams: np.ndarray
+    tree_frustums: np.ndarray
     bs: np.ndarray
+    bs_shut: bool
     still_facets: int
     still_bodies: int
     still_nodes: int
@@ -92,7 +99,8 @@ def leg_loss_db(world, frame, ax, ay, az, bx, by, bz, before, after):  # type: i
         if min(az, bz) > frame.top:
             return loss
     else:
-        margin = MARGIN_WAVELENGTHS * world.wavelength if world.blockage == 1 else np.inf  # model B has a long tail
+        length = math.sqrt((bx - ax) ** 2 + (by - ay) ** 2 + (bz - az) ** 2)
+        margin = reach_m(length, world.wavelength) if world.blockage == 1 else np.inf  # model B has a long tail
     for a in range(frame.movers.shape[0]):
         mover = frame.movers[a]
         if mover.shape < 0 or not near_mover(mover, ax, ay, az, bx, by, bz, margin):

@@ -162,6 +162,8 @@ def measured(path: str | Path, azimuth_rad: float = 0.0, downtilt_rad: float = 0
             its grid does not grow or does not cover the sphere.
     """
     remedy = "store azimuth_rad, zenith_rad, and complex theta and phi (zenith, azimuth) over the whole sphere"
+    if not Path(path).is_file():
+        raise UserError("no such file", path, "name the .npz of the antenna's pattern")
     try:
         file = np.load(path, allow_pickle=False)
         if not isinstance(file, NpzFile):

@@ -127,6 +127,8 @@ def test_scenery_that_cannot_be_is_a_users_error(tmp_path, scenery, message):
         ({}, "materials.asphalt is not described"),
         ({"relative_permittivity": 3.0}, "materials.asphalt is not described"),
         ({"itu": "chese"}, "chese"),
+        ({"itu": "glas", "relative_permittivity": 6.0, "conductivity_s_per_m": 0.1}, "use glass"),
+        ({"itu": "brick"}, r"materials.asphalt: its constants hold for 1-40 GHz"),
         ({"itu": "wet_ground"}, r"wet_ground.*P\.2040"),
     ],
 )
@@ -138,8 +140,35 @@ def test_a_material_that_does_not_hold_at_the_carrier_is_a_users_error(tmp_path,
 def test_a_ue_that_drives_into_scenery_is_a_users_error_not_a_dark_link(tmp_path):
     placed_box(tmp_path, "block.ply", (20, 60, 9), (-10, -30, 0.0))
     raw = street(scenery=[{"file": "block.ply", "along_m": 30}])
-    with pytest.raises(UserError, match=r"the UE is inside a solid in frame \d+"):
+    with pytest.raises(UserError, match=r"the UE, or else the base station, is inside a solid in frame \d+"):
         Simulator(Template(raw, tmp_path / "scenario.yaml"), 0).paths()
+
+
+def test_a_base_station_or_a_ue_in_a_house_of_a_real_city_is_a_users_error(tmp_path):
+    """Its houses are open below and not closed, and none of them is said to be solid."""
+    raw = street(scenery=[{"builtin": "etoile"}], ground=None)
+    with pytest.raises(UserError, match="is inside a solid"):
+        Simulator(Template(raw, tmp_path / "scenario.yaml"), 0).paths()
+
+
+@pytest.mark.parametrize("field", ["diffuse", "roughness"])
+def test_what_sionna_does_not_trace_is_refused_and_what_it_leaves_out_is_recorded(tmp_path, field):
+    raw = street()
+    plain = Simulator(Template(raw, tmp_path / "scenario.yaml"), 0, backend="sionna")
+    assert plain.scenario.propagation.blockage == "none"
+    if field == "diffuse":
+        raw["propagation"] = {"diffuse": 1}
+    else:
+        raw["materials"] = {**raw["materials"], "asphalt": {**raw["materials"]["asphalt"], "roughness_m": 1e-3}}
+    with pytest.raises(UserError, match=f"does not trace .*{field}"):
+        Simulator(Template(raw, tmp_path / "scenario.yaml"), 0, backend="sionna")
+
+
+def test_a_measured_pattern_has_no_slant(tmp_path):
+    raw = street()
+    raw["radio"] = {**raw["radio"], "antenna": {"pattern": "measured", "file": "a.npz", "slant_deg": 45}}
+    with pytest.raises(UserError, match=r"radio\.antenna\.slant_deg"):
+        Template(raw, tmp_path / "scenario.yaml")
 
 
 def test_both_backends_trace_a_scenario_with_scenery_and_traffic(tmp_path, sionna_rt):

@@ -9,6 +9,7 @@ from twin.errors import UserError
 from twin.geometry.facets import Body
 from twin.geometry.scene_files import load_builtin_scene
 from twin.propagation import sionna
+from twin.propagation.materials import RadioMaterial
 from twin.propagation.movers import Movers
 from twin.propagation.parity.matching import differences, match
 from twin.propagation.paths import Interaction
@@ -171,7 +172,8 @@ def test_the_own_body_neither_hides_nor_reflects_to_its_antenna(world):
     assert not seen.blocked[0]
     assert not (seen.body == 3).any()
     assert not (seen.body[0][seen.valid[0]] == 0).any()  # the ground, which the car covers
-    assert not hidden.valid[0].all()
+    assert not hidden.line_of_sight[0]
+    assert hidden.blocked[0]
 
 
 @needs_sionna
@@ -229,3 +231,34 @@ def test_receivers_in_groups_lose_no_path_in_a_city(world):
     together, alone = grouped(bodies, ue, 2, 1_000_000, np.array([8.5, 21.0, 27.0]))
     assert len(alone) > 150
     assert together == alone
+
+
+@needs_sionna
+@pytest.mark.parametrize("permittivity", [2.0, 81.0])
+@pytest.mark.parametrize("conductivity", [0.0, 1e-3, 0.4])
+def test_a_half_space_reflects_as_one(world, permittivity, conductivity):
+    """Sionna knows layers only; nothing may come back from the far side of the one that stands for a half space."""
+    earth = world.ground(RadioMaterial("earth", permittivity, conductivity), 300.0)
+    ue = np.array([[[20.0, 3.0, 1.7], [60.0, 5.0, 2.0]]])
+    ours, found = Tracer([earth], BS, CARRIER_HZ, order=1).paths(ue), theirs([earth], order=1).paths(ue)
+    np.testing.assert_allclose(np.abs(found.gain[..., 1]), np.abs(ours.gain[..., 1]), rtol=2e-3)
+
+
+@needs_sionna
+@pytest.mark.parametrize("loss", [False, True])
+def test_scattering_takes_its_share_when_it_is_told_to(world, loss):
+    rough = world.ground(RadioMaterial("rough", 4.0, 0.3, scattering_coefficient=0.6), 300.0)
+    ue = np.array([[20.0, 3.0, 1.7]])
+    ours = Tracer([rough], BS, CARRIER_HZ, order=1, specular_loss=loss).paths(ue)
+    found = theirs([rough], order=1, specular_loss=loss).paths(ue)
+    assert abs(found.gain[0, 1]) == pytest.approx(abs(ours.gain[0, 1]), rel=1e-3)
+
+
+@needs_sionna
+@pytest.mark.parametrize("diffraction", [False, True])
+def test_without_bounces_there_is_only_the_direct_path_and_edges(world, diffraction):
+    still, shapes, movers, ue = street(world), vehicles(world), traffic(), receivers()[:, 0]
+    found = theirs(still, shapes, order=0, diffraction=diffraction).paths(ue, None, movers, ue_mover=1)
+    kinds = set(np.unique(found.kind[found.valid]))
+    assert Interaction.REFLECTION not in kinds
+    assert (Interaction.DIFFRACTION in kinds) == diffraction

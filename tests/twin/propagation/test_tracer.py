@@ -133,6 +133,24 @@ def test_a_receiver_inside_a_solid_is_said_to_be(world):
         assert not paths.valid[:2].any()
 
 
+def test_the_inside_of_a_house_of_loose_walls_is_inside_too(world):
+    """As in models of real cities: every wall and the roof is a body, none has an inside of its own."""
+    house = world.box((20.0, 0.0, 0.0, 10.0, 10.0, 10.0, 0.3))
+    walls = [replace(house, name=f"wall-{k}", face=house.face[2 * k : 2 * k + 2]) for k in (0, 1, 2, 3, 5)]  # no floor
+    inside, outside = [20.0, 0.0, 1.7], [40.0, 0.0, 1.7]
+    bodies = [world.ground(), *walls]
+    assert not any(body.closed for body in bodies)
+    np.testing.assert_array_equal(traced(bodies, [inside, outside], order=1).enclosed, [True, False])
+    np.testing.assert_array_equal(traced(bodies, [inside, outside], bs=[21.0, 1.0, 3.0]).enclosed, [False, True])
+
+
+def test_behind_a_screen_without_any_path_is_not_inside(world):
+    screen = world.plate((10, -30, 0), (10, 30, 0), (10, 30, 30), (10, -30, 30))
+    paths = traced([world.ground(), screen], [20.0, 0.0, 1.7])
+    assert not paths.valid.any()
+    assert not paths.enclosed.any()
+
+
 def test_a_base_station_in_a_room_reaches_the_room_and_nothing_else(world):
     room = world.box((0.0, 0.0, 0.0, 20.0, 12.0, 8.0, 0.2))
     paths = traced([room], [[3.0, 2.0, 1.5], [30.0, 0.0, 1.5]], order=1)
@@ -163,6 +181,16 @@ def test_a_mesh_with_a_hole_lets_through_what_goes_through_the_hole(world):
     assert traced([house], ue[0]).enclosed[0]
 
 
+def test_faces_that_lie_in_one_place_reflect_once(world, physics):
+    """A floor of the scenery in the plane of the ground; a house that is listed twice."""
+    house = world.box((10.0, 15.0, 0.0, 30.0, 6.0, 12.0, 0.2))
+    floor = replace(world.ground(), name="floor", vertex_m=0.5 * world.ground().vertex_m)
+    once = traced([world.ground(), house], drive(40, 4.0), order=2)
+    twice = traced([world.ground(), house, floor, replace(house, name="again")], drive(40, 4.0), order=2)
+    assert (once.valid.sum(axis=1) > 3).any()
+    physics.same_paths(once, twice)
+
+
 def test_triangles_without_area_change_nothing(world, physics):
     house = world.box((10.0, 15.0, 0.0, 30.0, 6.0, 12.0, 0.2))
     spoilt = replace(house, face=np.concatenate([[[0, 0, 1]], house.face, [[3, 7, 7], [2, 2, 2]]]))
@@ -180,6 +208,13 @@ def test_what_is_no_number_or_in_no_place_is_a_users_error(world):
         traced([], [20.0, 0.0, 1.7], velocity=np.array([[np.nan, 0.0, 0.0]]))
     with pytest.raises(UserError, match="stands where"):
         traced([], BS)
+    with pytest.raises(UserError, match=r"velocities of shape \(2, 3\)"):
+        traced([], [20.0, 0.0, 1.7], velocity=np.zeros((2, 3)))
+    with pytest.raises(UserError, match=r"a position of shape \(2,\)"):
+        traced([], [20.0, 0.0, 1.7], bs=[0.0, 5.0])
+    for shape in ((3,), (2, 4), (1, 1, 1, 3)):
+        with pytest.raises(UserError, match="positions of shape"):
+            Tracer([], BS, CARRIER_HZ).paths(np.zeros(shape))
     with pytest.raises(UserError, match="not finite"):
         world.plate((0, 0, 0), (1, 0, 0), (0, np.nan, 1))
     with pytest.raises(UserError, match="no triangles"):
@@ -195,8 +230,15 @@ def test_a_model_or_order_that_there_is_not_is_a_users_error(world):
     for carrier_hz in (0.0, -1e9, np.nan, np.inf):
         with pytest.raises(UserError, match="no carrier"):
             traced([], [20.0, 0.0, 1.7], carrier_hz=carrier_hz)
-    with pytest.raises(UserError, match="path"):
-        traced([], [20.0, 0.0, 1.7], max_paths=0)
+    for options in ({"max_paths": 0}, {"max_paths": 2.5}, {"order": 1.5}):
+        with pytest.raises(UserError, match=r"path|bounces"):
+            traced([], [20.0, 0.0, 1.7], **options)
+
+
+@pytest.mark.parametrize("shape", [(0, 3), (0, 5, 3), (4, 0, 3)])
+def test_no_frames_or_no_receivers_have_no_paths(world, shape):
+    paths = Tracer([world.ground()], BS, CARRIER_HZ, order=1).paths(np.zeros(shape))
+    assert paths.valid.shape == (*shape[:-1], 12)
 
 
 def test_without_bounces_there_is_only_the_direct_path(world):

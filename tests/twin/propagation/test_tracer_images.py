@@ -258,11 +258,12 @@ def pooled(paths):
     return {(int(i), round(float(d) * SPEED_OF_LIGHT_MPS, 6)) for i, d in zip(t, paths.delay_s[t, k], strict=True)}
 
 
+@pytest.mark.parametrize("limit", ["MOST_EXHAUSTIVE_FACETS", "MOST_EXHAUSTIVE_CHAINS"])
 @pytest.mark.parametrize("order", [2, pytest.param(3, marks=pytest.mark.long)])
-def test_launched_rays_find_nearly_all_paths_and_invent_none(world, order, monkeypatch):
+def test_launched_rays_find_nearly_all_paths_and_invent_none(world, order, limit, monkeypatch):
     bodies, bs = [world.box(row) for row in canyon()], np.array([2.0, -7.5, 6.0])
     every = pooled(Tracer(bodies, bs, CARRIER_HZ, order=order, max_paths=MANY).paths(drive()))
-    monkeypatch.setattr("twin.propagation.tracer.MOST_EXHAUSTIVE_FACETS", 0)
+    monkeypatch.setattr(f"twin.propagation.images.{limit}", 5)
     launched = pooled(Tracer(bodies, bs, CARRIER_HZ, order=order, max_paths=MANY).paths(drive()))
     assert launched <= every
     assert len(launched) >= 0.99 * len(every)
@@ -308,7 +309,7 @@ def test_however_a_house_is_meshed_it_reflects_and_hides_the_same(world, physics
     bodies, bs = [world.box(row) for row in canyon()], np.array([2.0, -7.5, 6.0])
     one = Tracer(bodies, bs, CARRIER_HZ, order=2, max_paths=60).paths(drive(60))
     other = Tracer([bodies[0], *map(mesh, bodies[1:])], bs, CARRIER_HZ, order=2, max_paths=60).paths(drive(60))
-    assert not one.line_of_sight.all() or one.valid.sum() > 500
+    assert one.valid.sum() > 500
     physics.same_paths(one, other)
 
 

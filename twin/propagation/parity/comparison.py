@@ -9,7 +9,6 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from twin.geometry.facets import Body
-from twin.propagation.parity.fields import at_their_points, with_sionnas_coefficient
 from twin.propagation.parity.matching import (
     Figures,
     differences,
@@ -20,6 +19,7 @@ from twin.propagation.parity.matching import (
     problems,
     strong,
 )
+from twin.propagation.parity.same_points import at_their_points
 from twin.propagation.parity.scenes import ParityScene
 from twin.propagation.paths import Interaction, Paths
 from twin.propagation.sionna import HASH_SLOTS, RECEIVERS_A_SOLVE, SionnaTracer
@@ -152,14 +152,12 @@ class _Links:
         place = np.argsort(np.concatenate([links for links, _ in parts]))
         return _of_arrays(lambda *rows: np.concatenate([row[0] for row in rows])[place], [part for _, part in parts])
 
-    def ours(self, order: int, rays: int = RAYS, diffraction: bool = False) -> Paths:
+    def ours(self, order: int, rays: int = RAYS, **options: Any) -> Paths:
         return self._paths(
-            lambda bs_m: Tracer(
-                self.bodies, bs_m, self.carrier_hz, (), order, MOST_PATHS, diffraction=diffraction, rays=rays
-            )
+            lambda bs_m: Tracer(self.bodies, bs_m, self.carrier_hz, (), order, MOST_PATHS, rays=rays, **options)
         )
 
-    def theirs(self, order: int, samples: int, diffraction: bool = False, **options: int) -> Paths:
+    def theirs(self, order: int, samples: int, diffraction: bool = False, **options: Any) -> Paths:
         return self._paths(
             lambda bs_m: SionnaTracer(
                 self.bodies, bs_m, self.carrier_hz, (), order, MOST_PATHS, samples, diffraction, **options
@@ -248,13 +246,14 @@ def _found(alone: Int[np.ndarray, "n 2"], having: Paths, links: _Links, again: C
 
 def _edges(links: _Links) -> tuple[Figures, Figures]:
     """Figures of paths over single edges: as they are, and with Sionna's diffraction coefficient in ours."""
-    ours, theirs = links.ours(1, diffraction=True), links.theirs(1, EDGE_RAYS, diffraction=True)
-    matched = match(ours, theirs, links.bodies)
+    theirs = links.theirs(1, EDGE_RAYS, diffraction=True)
     both = []
-    for paths in (ours, with_sionnas_coefficient(ours, links.bs_m, links.ue_m, links.bodies, links.carrier_hz)):
-        found = differences(paths, theirs, matched, links.carrier_hz)
-        group = (paths.kind[..., 0] == Interaction.DIFFRACTION, theirs.kind[..., 0] == Interaction.DIFFRACTION)
-        both.append(figures_of("edge", paths, theirs, matched, found, None, group, links.carrier_hz))
+    for rule in ("holm", "sionna"):
+        ours = links.ours(1, diffraction=True, wedge_rule=rule)
+        matched = match(ours, theirs, links.bodies)
+        found = differences(ours, theirs, matched, links.carrier_hz)
+        group = (ours.kind[..., 0] == Interaction.DIFFRACTION, theirs.kind[..., 0] == Interaction.DIFFRACTION)
+        both.append(figures_of("edge", ours, theirs, matched, found, None, group, links.carrier_hz))
     return both[0], both[1]
 
 

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from twin.errors import UserError
+from twin.propagation.parity.boundaries import boundaries
 from twin.propagation.parity.comparison import Comparison, Density, compare_scene, densities, worst
 from twin.propagation.parity.matching import Figures
 from twin.propagation.parity.scenes import SCENES, parity_scene
@@ -55,7 +56,7 @@ def as_json(comparisons: Sequence[Comparison]) -> dict[str, Any]:
 
 
 def update(comparisons: Sequence[Comparison]) -> None:
-    """Write the tables of comparisons, and of densities, into `PARITY.md` between its markers.
+    """Write the tables of comparisons, of densities and of boundaries into `PARITY.md` between its markers.
 
     Raises:
         UserError: the file has no such markers.
@@ -66,7 +67,7 @@ def update(comparisons: Sequence[Comparison]) -> None:
     found = densities(SCENES[DENSITY_SCENE], CARRIERS_GHZ[0] * 1e9, RECEIVERS)
     head, rest = text.split(BEGIN)
     tail = rest.split(END)[1]
-    body = f"{tables(comparisons)}\n\n{_density_table(found)}"
+    body = f"{tables(comparisons)}\n\n{_density_table(found)}\n\n{_boundary_table()}"
     FILE.write_text(f"{head}{BEGIN}\n\n{body}\n\n{END}{tail}", encoding="utf-8")
 
 
@@ -160,3 +161,12 @@ def _density_table(found: Sequence[Density]) -> str:
         )  # fmt: skip
 
     return _table(heads, (row(density) for density in found))
+
+
+def _boundary_table() -> str:
+    heads = ("what ends", "what makes up for it", *(f"{ghz:g} GHz: V / H, dB" for ghz in CARRIERS_GHZ))
+    columns = [boundaries(ghz * 1e9) for ghz in CARRIERS_GHZ]
+    return _table(
+        heads,
+        [(row[0].name, row[0].continued, *(_spread(one.step_db) for one in row)) for row in zip(*columns, strict=True)],
+    )
