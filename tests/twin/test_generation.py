@@ -9,6 +9,7 @@ import time
 from concurrent.futures import Executor, Future
 
 import pytest
+import yaml
 from typer.testing import CliRunner
 
 from twin.cli import commands
@@ -127,6 +128,18 @@ def test_a_failure_in_the_middle_leaves_no_part_of_a_dataset(tmp_path):
     with pytest.raises(UserError, match="cannot enter the street"):
         generate_dataset(scenario, tmp_path / "out", episodes=24, frames=3)
     assert not (tmp_path / "out").exists()
+
+
+def test_an_episode_of_noise_alone_is_made_and_said_to_be(tmp_path):
+    """A wall between the base station and the street, higher than both, and nothing to go around."""
+    raw = dict(load_scenario("street_canyon").raw)
+    wall = {"along_m": 0, "across_m": -9, "length_m": 4000, "depth_m": 0.5, "height_m": 9, "material": "concrete"}
+    raw |= {"buildings": [wall], "propagation": {"order": 0, "diffraction": 0}}
+    path = tmp_path / "scenario.yaml"
+    path.write_text(yaml.safe_dump(raw))
+    with pytest.warns(UserWarning, match="street_canyon, episode 0: no path reaches the UE in any frame"):
+        generate_dataset(path, tmp_path / "out", episodes=1, frames=3)
+    assert verify_dataset(tmp_path / "out") == []
 
 
 def test_more_frames_than_the_scenario_has_are_refused(tmp_path):
