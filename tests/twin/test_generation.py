@@ -139,7 +139,7 @@ def test_an_episode_of_noise_alone_is_made_and_said_to_be(tmp_path):
     path.write_text(yaml.safe_dump(raw))
     with pytest.warns(UserWarning, match="street_canyon, episode 0: no path reaches the UE in any frame"):
         generate_dataset(path, tmp_path / "out", episodes=1, frames=3)
-    assert verify_dataset(tmp_path / "out") == []
+    assert verify_dataset(tmp_path / "out") == {"episode-00000": []}
 
 
 def test_more_frames_than_the_scenario_has_are_refused(tmp_path):
