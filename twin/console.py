@@ -6,6 +6,7 @@ Standard output carries results, standard error progress and errors. Exit status
 import errno
 import json
 import sys
+import warnings
 from collections.abc import Callable
 from typing import Any, NoReturn
 
@@ -37,12 +38,13 @@ def _fail(message: str) -> NoReturn:
 
 
 def run_command_line(commands: typer.Typer, program: str) -> NoReturn:
-    """Run a typer application under the project's exit-status policy and leave the process.
+    """Run a typer application under the project's exit-status policy and leave the process. A warning is one line.
 
     Raises:
         SystemExit: 0 done, 2 a user's error (one line on standard error), 130 interrupted. Any other exception is a
             defect and keeps its traceback (exit status 1).
     """
+    warnings.formatwarning = lambda message, *_rest, **_named: f"warning: {message}\n"
     _call(lambda: typer.main.get_command(commands).main(prog_name=program, standalone_mode=False))
     raise SystemExit(0)
 
