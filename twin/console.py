@@ -17,7 +17,7 @@ from typer.exceptions import TyperException
 
 from twin.errors import UserError
 
-__all__ = ["print_json", "progress_bar", "run_command_line"]
+__all__ = ["print_json", "progress_bar", "run_command_line", "warn_in_one_line"]
 
 _USER_ERRNOS = {
     errno.ENOSPC: "the disk is full; free some space and run the command again",
@@ -44,9 +44,14 @@ def run_command_line(commands: typer.Typer, program: str) -> NoReturn:
         SystemExit: 0 done, 2 a user's error (one line on standard error), 130 interrupted. Any other exception is a
             defect and keeps its traceback (exit status 1).
     """
-    warnings.formatwarning = lambda message, *_rest, **_named: f"warning: {message}\n"
+    warn_in_one_line()
     _call(lambda: typer.main.get_command(commands).main(prog_name=program, standalone_mode=False))
     raise SystemExit(0)
+
+
+def warn_in_one_line() -> None:
+    """Have the warnings of this process be one line each, without the place in the code."""
+    warnings.formatwarning = lambda message, *_rest, **_named: f"warning: {message}\n"
 
 
 def _call(command: Callable[[], Any]) -> None:

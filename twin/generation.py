@@ -12,6 +12,7 @@ from typing import Any
 
 import numba
 
+from twin.console import warn_in_one_line
 from twin.errors import UserError
 from twin.propagation.paths import Interaction
 from twin.recording import Recording
@@ -45,8 +46,9 @@ def _one_episode(request: _Request, episode: int, out: str) -> int:
     return recording.frames
 
 
-def _single_thread() -> None:
+def _start_worker() -> None:
     numba.set_num_threads(1)
+    warn_in_one_line()
 
 
 def generate_dataset(
@@ -95,7 +97,7 @@ def _simulated(jobs: Sequence[tuple[Any, ...]], workers: int, executor: Executor
     if executor is None and workers == 1:
         yield from (_one_episode(*job) for job in jobs)
         return
-    pool = executor or ProcessPoolExecutor(workers, get_context("spawn"), initializer=_single_thread)
+    pool = executor or ProcessPoolExecutor(workers, get_context("spawn"), initializer=_start_worker)
     try:
         for future in as_completed([pool.submit(_one_episode, *job) for job in jobs]):
             yield future.result()

@@ -1,6 +1,7 @@
 """The simulator: an episode of a scenario, frame by frame or as a recording."""
 
 import math
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -244,7 +245,19 @@ class Simulator:
             place = f"{east:.1f} m east and {north:.1f} m north of the base station"
             what = f"the UE, or else the base station, is inside a solid in frame {frame}, {place}"
             raise UserError(what, self.scenario.name, "clear the carriageway of scenery, or move the base station")
+        self._warn_of_scenery_around(found, start)
         return through_antennas(found, *self._patterns, self.traffic.box[part, 0, 6])
+
+    def _warn_of_scenery_around(self, paths: Paths, start: int) -> None:
+        """Say of the first frame without a path whether one of its ends seems to be inside scenery."""
+        dark = start + np.flatnonzero(~paths.valid.any(axis=-1))
+        if not len(dark):
+            return
+        around_ue, around_bs = self.tracer.shut_in(np.stack([self.ue_m[dark[0]], self.bs_m]))
+        if around_ue != around_bs:
+            what = "the UE" if around_ue else "the base station"
+            text = f"no path in frame {dark[0]}, where {what} has surfaces on all sides: is it inside scenery?"
+            warnings.warn(f"{self.scenario.name}: {text}", stacklevel=2)
 
     def rsrp_w(self, paths: Paths) -> np.ndarray:
         """Noise-free power of every beam [W]."""
@@ -336,7 +349,9 @@ def _as_sionna_traces(scenario: Scenario) -> Scenario:
         UserError: it asks for what the Sionna backend does not trace.
     """
     rough = [f"materials.{name}.roughness_m" for name, material in scenario.materials.items() if material.roughness_m]
-    for field in (["propagation.diffuse"] if scenario.propagation.diffuse else []) + rough:
-        raise UserError(f"the Sionna backend does not trace {field}", scenario.name, "set it to 0, or use numba")
+    refused = (["propagation.diffuse"] if scenario.propagation.diffuse else []) + rough
+    if refused:
+        what = f"the Sionna backend does not trace {', '.join(refused)}"
+        raise UserError(what, scenario.name, "set it to 0, or use numba")
     propagation = scenario.propagation.model_copy(update={"blockage": "none"})
     return scenario.model_copy(update={"propagation": propagation})

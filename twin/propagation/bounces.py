@@ -5,7 +5,7 @@ import math
 import numpy as np
 
 from twin.compiled import leaf
-from twin.geometry.bvh import hides
+from twin.geometry.bvh import GRAZE_M, hides
 from twin.propagation.fields import project, propagation_phase, reflect, start
 from twin.propagation.movers import in_own_frame, mover_hides
 from twin.propagation.paths import Interaction
@@ -15,8 +15,8 @@ from twin.propagation.world import blockage_db, leg_loss_db
 
 __all__ = ["add_direct", "add_reflected", "bounce_points", "unit"]
 
-SAME_POINT_M = 1e-6
-"""Bounces nearer to each other than this are one: faces that lie in one place reflect once."""
+PARALLEL = 1.0 - 1e-6
+"""Cosine between the normals of faces that are one if they lie in one place: then they reflect once."""
 
 
 @leaf
@@ -115,18 +115,25 @@ def _loss_db(world, frame, ue, level, points, bounced):  # type: ignore[no-untyp
 
 
 @leaf
-def _is_known(rows, link, level, points):  # type: ignore[no-untyped-def]
-    """Whether a path of the link bounces at the same points already: off another face in the same place."""
+def _is_known(rows, link, world, level, points, bounced):  # type: ignore[no-untyped-def]
+    """Whether a path of the link bounces in the same planes already, off other faces in the same place."""
     for row in range(rows.number[link]):
-        if rows.kind[link, row, level] != Interaction.REFLECTION:
-            continue
         if level + 1 < rows.kind.shape[2] and rows.kind[link, row, level + 1] != Interaction.NONE:
             continue
-        apart = 0.0
+        same = True
         for k in range(level + 1):
-            for i in range(3):
-                apart = max(apart, abs(rows.vertex[link, row, k, i] - points[k, i]))
-        if apart < SAME_POINT_M:
+            body, f = rows.body[link, row, k], bounced[k]
+            moves = body >= world.still_bodies or f >= world.still_facets
+            if moves or rows.kind[link, row, k] != Interaction.REFLECTION:
+                same = False
+                break
+            facet, other = world.facets[f], world.facets[world.bodies[body].first + rows.facet[link, row, k]]
+            along = facet.nx * other.nx + facet.ny * other.ny + facet.nz * other.nz
+            apart = height_over(other, points[k, 0], points[k, 1], points[k, 2])
+            if abs(along) < PARALLEL or abs(apart) > GRAZE_M:
+                same = False
+                break
+        if same:
             return True
     return False
 
@@ -137,7 +144,7 @@ def add_reflected(rows, link, world, frame, ue, velocity, level, points, bounced
     loss = _loss_db(world, frame, ue, level, points, bounced)
     if loss == np.inf:
         return
-    if _is_known(rows, link, level, points):
+    if _is_known(rows, link, world, level, points, bounced):
         return
     kx, ky, kz, total = unit(world.bs[0], world.bs[1], world.bs[2], points[0, 0], points[0, 1], points[0, 2])
     ox, oy, oz, rate = kx, ky, kz, 0.0

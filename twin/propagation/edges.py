@@ -3,9 +3,10 @@
 import math
 
 import numpy as np
+from scipy.spatial import KDTree
 
 from twin.compiled import kernel, leaf
-from twin.geometry.bvh import hides
+from twin.geometry.bvh import GRAZE_M, hides
 from twin.geometry.facets import Body
 from twin.propagation.bounces import unit
 from twin.propagation.diffraction import edge_point, wedge_transfer
@@ -18,6 +19,8 @@ from twin.propagation.world import leg_loss_db
 
 __all__ = ["WEDGE", "add_diffracted", "wedge_records"]
 
+SAME_EDGE_M = 2.0 * GRAZE_M
+"""Edges whose middles are nearer than this, of one length and direction, are one."""
 WEDGE = np.dtype(
     [
         (name, np.float64)
@@ -48,7 +51,18 @@ def wedge_records(bodies: tuple[Body, ...], surfaces: Surfaces, bs_position_m: n
         parts.append(record[wedges.facet_n >= 0])
     every = np.concatenate([np.zeros(0, WEDGE), *parts])
     kept = _usable(every, surfaces.node, surfaces.triangle, surfaces.still_nodes, np.asarray(bs_position_m, np.float64))
-    return every[kept]
+    return every[kept & ~_again(every)]
+
+
+def _again(wedges: np.ndarray) -> np.ndarray:
+    """Which of the wedges lie where one before them does, ends and all."""
+    origin, along = (np.stack([wedges[f"{name}{axis}"] for axis in "xyz"], -1) for name in ("o", "e"))
+    reach = wedges["length"][:, None] * along
+    again = np.zeros(len(wedges), bool)
+    for one, other in KDTree(origin + 0.5 * reach).query_pairs(SAME_EDGE_M, output_type="ndarray"):
+        apart = min(np.linalg.norm(reach[one] - sign * reach[other]) for sign in (1.0, -1.0))
+        again[max(one, other)] |= bool(apart <= 2.0 * SAME_EDGE_M)
+    return again
 
 
 @leaf

@@ -1,21 +1,20 @@
-"""Whether a receiver is shut off from the base station by the surface of a solid.
+"""Whether a place is inside: within the closed surface of a solid, or with surfaces on all sides.
 
-Bodies with a closed surface have an inside. Houses of real cities often have none: walls, roof and floor are bodies of
-their own, or a wall is missing between two of them. There a place counts as inside when whatever direction one looks
-in ends at a surface.
+Houses of real cities are often not closed: walls, roof and floor are bodies of their own, or a wall is missing between
+two of them. They have no inside that could be told for certain, but a place in them has surfaces on all sides.
 """
 
 import numpy as np
 
-from twin.compiled import kernel, leaf
+from twin.compiled import kernel
 from twin.geometry.bvh import GRAZE_M, crossings, nearest
 from twin.propagation.movers import in_own_frame
 from twin.propagation.rays import launched
 
-__all__ = ["is_enclosed", "is_shut_in"]
+__all__ = ["are_shut_in", "is_enclosed"]
 
 LOOKS = 4096
-"""Directions in which a place must end at a surface to be shut in."""
+"""Directions in which one must meet a surface to be shut in, spread evenly: smaller openings are not seen."""
 
 _RAY = (0.3678794412, 0.4812118251, 0.7956785370)
 """Direction in which surfaces are counted: along no axis, and through no seam between triangles of round
@@ -45,14 +44,18 @@ def is_enclosed(world, frame, x, y, z):  # type: ignore[no-untyped-def]
     return False
 
 
-@leaf
-def is_shut_in(nodes, triangles, root, stop, x, y, z):  # type: ignore[no-untyped-def]
-    """Whether a surface of the tree root .. stop is met in every direction from a point."""
-    for number in range(LOOKS):
-        dx, dy, dz = launched(number, LOOKS)
-        if nearest(nodes, triangles, root, stop, x, y, z, dx, dy, dz, GRAZE_M)[1] < 0:
-            return False
-    return True
+@kernel
+def are_shut_in(nodes, triangles, root, stop, points):  # type: ignore[no-untyped-def]
+    """Whether each of the points (n, 3) meets a surface of the tree root .. stop in all of `LOOKS` directions."""
+    shut = np.ones(points.shape[0], np.bool_)
+    for n in range(points.shape[0]):
+        for number in range(LOOKS):
+            dx, dy, dz = launched(number, LOOKS)
+            x, y, z = points[n, 0], points[n, 1], points[n, 2]
+            if nearest(nodes, triangles, root, stop, x, y, z, dx, dy, dz, GRAZE_M)[1] < 0:
+                shut[n] = False
+                break
+    return shut
 
 
 @kernel

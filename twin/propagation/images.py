@@ -17,7 +17,16 @@ from twin.propagation.movers import MOVER
 from twin.propagation.rays import launched
 from twin.propagation.surfaces import FACET, Surfaces, can_light, facet_at, height_over, reaches_across
 
-__all__ = ["CHAIN", "MOST_EXHAUSTIVE_FACETS", "grow_tree", "launch_tree", "moving_chains"]
+__all__ = [
+    "CHAIN",
+    "LAUNCHED_RAYS",
+    "MOST_EXHAUSTIVE_CHAINS",
+    "MOST_EXHAUSTIVE_FACETS",
+    "grow_tree",
+    "launch_tree",
+    "moving_chains",
+    "static_chains",
+]
 
 MOST_EXHAUSTIVE_FACETS = 1500
 MOST_EXHAUSTIVE_CHAINS = 200_000
@@ -196,13 +205,13 @@ def _grow(bodies, facets, pieces, still, still_bodies, x, y, z, order, most):  #
             stop = _grow_level(
                 chains, count, level, begin, bodies, facets, pieces, movers, placed, still, still_bodies, x, y, z
             )
+            if stop > most:
+                return chains[:0], begin, False
             if stop <= chains.shape[0]:
                 break
-            if stop > most:
-                return chains[:0], begin
             chains = _with_room(chains, count, stop)
         begin[level + 1] = count = stop
-    return chains[:count].copy(), begin
+    return chains[:count].copy(), begin, True
 
 
 @leaf
@@ -298,14 +307,16 @@ def static_chains(
     All of them, or when these are too many those that `rays` launched rays bounce along.
     """
     if surfaces.still_facets <= MOST_EXHAUSTIVE_FACETS:
-        chains, begin = grow_tree(surfaces, bs_position_m, order, MOST_EXHAUSTIVE_CHAINS)
-        if len(chains) or not begin.any():
+        chains, begin, complete = grow_tree(surfaces, bs_position_m, order, MOST_EXHAUSTIVE_CHAINS)
+        if complete:
             return chains, begin
     return launch_tree(surfaces, bs_position_m, order, rays)
 
 
-def grow_tree(surfaces: Surfaces, bs_position_m: np.ndarray, order: int, most: int) -> tuple[np.ndarray, np.ndarray]:
-    """All static chains of up to `order` facets, and where each order begins; none when they are more than `most`."""
+def grow_tree(
+    surfaces: Surfaces, bs_position_m: np.ndarray, order: int, most: int
+) -> tuple[np.ndarray, np.ndarray, bool]:
+    """All static chains of up to `order` facets, where each order begins, and whether they are `most` at most."""
     x, y, z = (float(v) for v in bs_position_m)
     return _grow(
         surfaces.body, surfaces.facet, surfaces.piece, surfaces.still_facets, surfaces.still, x, y, z, order, most

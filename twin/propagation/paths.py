@@ -47,7 +47,7 @@ class Paths:
     `valid`: whether there is a path.
     `line_of_sight`: whether nothing lies between the antennas.  `blocked`: whether a vehicle does.
     `enclosed`: whether the receiver is inside a solid and the base station is not, or the other way round: no path can
-    be. Where surfaces are not closed, inside is where every direction ends at a surface, if no path is found."""
+    be. Bodies that are not closed have no inside; see `Tracer.shut_in`."""
 
     transfer: Complex[np.ndarray, "*link P 2 2"]
     gain: Complex[np.ndarray, "*link P"]

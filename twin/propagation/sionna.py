@@ -22,7 +22,7 @@ from twin.geometry.facets import Body
 from twin.propagation.materials import VACUUM_PERMITTIVITY, RadioMaterial
 from twin.propagation.movers import Movers
 from twin.propagation.paths import SPEED_OF_LIGHT_MPS, Interaction, Paths
-from twin.propagation.tracer import Tracer, check_limits
+from twin.propagation.tracer import Tracer, checked_limits
 
 __all__ = ["DEFAULT_SAMPLES", "RECEIVERS_A_SOLVE", "SionnaTracer", "find_llvm", "load_sionna"]
 
@@ -69,17 +69,16 @@ def load_sionna() -> ModuleType:
         library = find_llvm()
         if library is not None:
             os.environ["DRJIT_LIBLLVM_PATH"] = str(library)
-    elif not Path(os.environ["DRJIT_LIBLLVM_PATH"]).exists():
-        raise UserError("no such library", os.environ["DRJIT_LIBLLVM_PATH"], "mend or unset DRJIT_LIBLLVM_PATH")
     with _standard_error_closed():
         import drjit
 
         usable = drjit.has_backend(drjit.JitBackend.LLVM) or drjit.has_backend(drjit.JitBackend.CUDA)
     if not usable:
+        named = os.environ.get("DRJIT_LIBLLVM_PATH", "not set")
         raise UserError(
             f"Sionna RT needs a GPU or an LLVM library of version {OLDEST_LLVM} or newer",
             "backend sionna",
-            "install one (Debian: apt-get install libllvm19), or name it in DRJIT_LIBLLVM_PATH",
+            f"install one (Debian: apt-get install libllvm19), or name it in DRJIT_LIBLLVM_PATH (now {named})",
         )
     import sionna.rt
 
@@ -128,7 +127,7 @@ class SionnaTracer:
         hash_slots: int = HASH_SLOTS,
     ) -> None:
         self._direct = Tracer(bodies, bs_position_m, carrier_hz, shapes, order=0, max_paths=1)
-        check_limits(order, max_paths)
+        order, max_paths = checked_limits(order, max_paths)
         self.rt = load_sionna()
         import mitsuba
 
@@ -192,8 +191,10 @@ class SionnaTracer:
         if np.isfinite(material.thickness_m):
             return material.thickness_m, eta
         index = np.sqrt(eta)
-        index = complex(index.real, min(index.imag, -LEAST_LOSS * index.real))
-        return ABSORBED_NEPER * self.wavelength_m / (4.0 * np.pi * -index.imag), index**2
+        if -index.imag < LEAST_LOSS * index.real:
+            index = complex(index.real, -LEAST_LOSS * index.real)
+            eta = complex(eta.real, 2.0 * index.real * index.imag)
+        return ABSORBED_NEPER * self.wavelength_m / (4.0 * np.pi * -index.imag), eta
 
     def paths(
         self,
@@ -206,11 +207,12 @@ class SionnaTracer:
 
         With a body of the UE each frame is solved twice, the direct path without it; what bounces off it is dropped.
         """
-        single = ue_position_m.ndim == 2
-        ue = ue_position_m[:, None] if single else ue_position_m
-        velocity = np.zeros_like(ue) if ue_velocity_mps is None else ue_velocity_mps.reshape(ue.shape)
+        direct = self._direct.paths(ue_position_m, ue_velocity_mps, movers, ue_mover)
+        ue = np.asarray(ue_position_m, np.float64)
+        single = ue.ndim == 2
+        ue = ue[:, None] if single else ue
+        velocity = np.zeros_like(ue) if ue_velocity_mps is None else np.reshape(ue_velocity_mps, ue.shape)
         movers = movers or Movers.none(len(ue))
-        direct = self._direct.paths(ue, None, movers, ue_mover)
         found: list[_Found] = []
         for t in range(len(ue)):
             for first in range(0, ue.shape[1], self.receivers_a_solve):
@@ -229,6 +231,10 @@ class SionnaTracer:
                     continue
                 found.extend(self._merged(one, two, own) for one, two in zip(straight, bounced, strict=True))
         return self._as_paths(found, direct, ue.shape[:1] if single else ue.shape[:2])
+
+    def shut_in(self, point_m: np.ndarray) -> np.ndarray:
+        """See `Tracer.shut_in`."""
+        return self._direct.shut_in(point_m)
 
     def _merged(self, straight: _Found, bounced: _Found, own: int) -> _Found:
         """The direct path and those that do not touch the body `own`, strongest first."""

@@ -81,7 +81,7 @@ def surfaces_of(bodies: Sequence[Body], shapes: Sequence[Body], bs_position_m: n
         tree = max(0, number - len(bodies) + 1)
         body[number] = (
             *center,
-            np.linalg.norm(this.vertex_m - center, axis=1).max(),
+            0.5 * np.linalg.norm(np.ptp(this.vertex_m, axis=0)),
             *np.ptp(this.vertex_m, axis=0),
             0,
             len(part.normal),

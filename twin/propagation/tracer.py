@@ -13,7 +13,7 @@ from dataclasses import replace
 
 import numba
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from numba import njit
 
 from twin.compiled import leaf
@@ -22,7 +22,7 @@ from twin.geometry.facets import Body
 from twin.propagation.bounces import add_direct, add_reflected, bounce_points
 from twin.propagation.diffraction import HOLM, SIONNA
 from twin.propagation.edges import WEDGE, add_diffracted, wedge_records
-from twin.propagation.enclosure import is_enclosed, is_shut_in
+from twin.propagation.enclosure import are_shut_in, is_enclosed
 from twin.propagation.frustums import frustums_of, in_frustum, static_frustums
 from twin.propagation.images import LAUNCHED_RAYS, moving_chains, static_chains
 from twin.propagation.materials import RadioMaterial
@@ -33,7 +33,7 @@ from twin.propagation.scattering import SPOT, add_scattered, lit_spots
 from twin.propagation.surfaces import surfaces_of
 from twin.propagation.world import BLOCKAGE, SUBSTANCE, Frame, World
 
-__all__ = ["DEFAULT_ORDER", "Tracer", "check_limits"]
+__all__ = ["DEFAULT_ORDER", "Tracer", "checked_limits"]
 
 DEFAULT_ORDER = 2
 """Specular bounces at most."""
@@ -65,12 +65,6 @@ def _add_block(  # type: ignore[no-untyped-def]
                 add_reflected(
                     rows, first_link + r, world, frame, ue[r], velocity[r], level, points, bounced, field, transfer
                 )
-
-
-@leaf
-def _is_shut_off(world, x, y, z):  # type: ignore[no-untyped-def]
-    """Whether surfaces shut in one of receiver and base station, and not the other."""
-    return world.bs_shut != is_shut_in(world.nodes, world.triangles, 0, world.still_nodes, x, y, z)
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
@@ -109,16 +103,14 @@ def _trace_jobs(world, shape, pose, mover_velocity, own, ue, velocity, rows, fir
                 add_diffracted(rows, link, world, frame, world.wedges[number], here, velocity[t, r], field, transfer)
             for number in range(world.spots.shape[0]):
                 add_scattered(rows, link, world, frame, world.spots[number], here, velocity[t, r], field, transfer)
-            if rows.clear[link]:
-                continue
-            if is_enclosed(world, frame, here[0], here[1], here[2]) or (
-                rows.number[link] == 0 and _is_shut_off(world, here[0], here[1], here[2])
-            ):
+            if not rows.clear[link] and is_enclosed(world, frame, here[0], here[1], here[2]):
                 rows.enclosed[link], rows.number[link] = True, 0
 
 
 class Tracer:
     """Paths from one base station in one static world, past whatever moves.
+
+    Faces and edges that lie in one place (within `GRAZE_M`) count once: those of the body that comes first.
 
     Args:
         bodies: what stands still.
@@ -157,7 +149,7 @@ class Tracer:
         rays: int = LAUNCHED_RAYS,
         wedge_rule: str = "holm",
     ) -> None:
-        check_limits(order, max_paths)
+        order, max_paths = checked_limits(order, max_paths)
         if blockage not in BLOCKAGE:
             raise UserError(
                 f"there is no blockage model {blockage!r}", "blockage", f"choose from {', '.join(BLOCKAGE)}"
@@ -170,7 +162,7 @@ class Tracer:
         if not (math.isfinite(carrier_hz) and carrier_hz > 0.0):
             raise UserError(f"{carrier_hz} Hz is no carrier", "carrier", "give a positive frequency")
         self.bodies, self.shapes = tuple(bodies), tuple(shapes)
-        self.order, self.max_paths, self.blockage = int(order), int(max_paths), blockage
+        self.order, self.max_paths, self.blockage = order, max_paths, blockage
         self.wavelength_m = SPEED_OF_LIGHT_MPS / carrier_hz
         surfaces = surfaces_of(self.bodies, self.shapes, self.bs_m)
         tree, tree_begin = static_chains(surfaces, self.bs_m, order, rays)
@@ -188,7 +180,6 @@ class Tracer:
             tree_begin=tree_begin,
             tree_frustums=static_frustums(tree, tree_begin, order, surfaces.facet, surfaces.still_facets),
             bs=self.bs_m,
-            bs_shut=is_shut_in(surfaces.node, surfaces.triangle, 0, surfaces.still_nodes, *self.bs_m),
             still_facets=surfaces.still_facets,
             still_bodies=surfaces.still,
             still_nodes=surfaces.still_nodes,
@@ -221,6 +212,14 @@ class Tracer:
         rows = self.rows(ue_position_m, ue_velocity_mps, movers, ue_mover)
         found = paths_of(rows, np.shape(ue_position_m)[:-1], self.wavelength_m)
         return replace(found, blockage_model=self.blockage)
+
+    def shut_in(self, point_m: Float[np.ndarray, "point 3"]) -> Bool[np.ndarray, "point"]:
+        """Whether there are surfaces of standing bodies on all sides of some points.
+
+        In houses that are not closed, of which `Paths.enclosed` knows nothing, it is so; but also in rooms and deep
+        yards.
+        """
+        return are_shut_in(self.world.nodes, self.world.triangles, 0, self.world.still_nodes, _finite("it", point_m))
 
     def rows(
         self,
@@ -266,16 +265,17 @@ class Tracer:
         return rows
 
 
-def check_limits(order: int, max_paths: int) -> None:
-    """Refuse an order that is not traced, and to keep no path.
+def checked_limits(order: int, max_paths: int) -> tuple[int, int]:
+    """Order and P_max, as whole numbers.
 
     Raises:
-        UserError: one of them is out of range, or no whole number.
+        UserError: one of them is out of range, or not whole.
     """
     if order not in range(LARGEST_ORDER + 1):
         raise UserError(f"{order} bounces cannot be traced", "order", f"give 0 to {LARGEST_ORDER}")
-    if max_paths < 1 or max_paths != int(max_paths):
+    if not 1 <= max_paths < math.inf or max_paths != int(max_paths):
         raise UserError(f"{max_paths} paths cannot be kept", "max_paths", "give 1 or more")
+    return int(order), int(max_paths)
 
 
 def _finite(what: str, values: np.ndarray) -> np.ndarray:

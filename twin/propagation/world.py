@@ -28,7 +28,7 @@ class World(NamedTuple):
     `Surfaces`; `still_facets`, `still_bodies` and `still_nodes` count the former.  `substances`: of each body.
     `wedges`, `spots`: edges that diffract, places that scatter.  `owner`: body of each static piece.  `tree`,
     `tree_begin`, `tree_frustums`: chains of static facets, where each order begins, and where their receivers are.
-    `bs`, `bs_shut`: the base station [m], and whether surfaces shut it in (`enclosure.is_shut_in`).  `wavelength` [m].
+    `bs`: the base station [m].  `wavelength` [m].
     `blockage`, `wedge_rule`: codes of `BLOCKAGE` and of `diffraction`.
     """
 
@@ -45,7 +45,6 @@ class World(NamedTuple):
     tree_begin: np.ndarray
     tree_frustums: np.ndarray
     bs: np.ndarray
-    bs_shut: bool
     still_facets: int
     still_bodies: int
     still_nodes: int

@@ -234,14 +234,23 @@ def test_receivers_in_groups_lose_no_path_in_a_city(world):
 
 
 @needs_sionna
-@pytest.mark.parametrize("permittivity", [2.0, 81.0])
+@pytest.mark.parametrize("permittivity", [1.0, 2.0, 81.0])
 @pytest.mark.parametrize("conductivity", [0.0, 1e-3, 0.4])
 def test_a_half_space_reflects_as_one(world, permittivity, conductivity):
     """Sionna knows layers only; nothing may come back from the far side of the one that stands for a half space."""
     earth = world.ground(RadioMaterial("earth", permittivity, conductivity), 300.0)
     ue = np.array([[[20.0, 3.0, 1.7], [60.0, 5.0, 2.0]]])
     ours, found = Tracer([earth], BS, CARRIER_HZ, order=1).paths(ue), theirs([earth], order=1).paths(ue)
-    np.testing.assert_allclose(np.abs(found.gain[..., 1]), np.abs(ours.gain[..., 1]), rtol=2e-3)
+    np.testing.assert_allclose(np.abs(found.channel()), np.abs(ours.channel()), rtol=5e-3)
+
+
+@needs_sionna
+@pytest.mark.parametrize("carrier_ghz", [5.0, 28.0, 38.0, 61.0, 100.0])
+def test_vehicles_are_metal_at_every_carrier(world, carrier_ghz):
+    ue = np.array([[20.0, 3.0, 1.7]])
+    found = SionnaTracer([world.ground(world.METAL, 300.0)], BS, carrier_ghz * 1e9, order=1, samples=SAMPLES).paths(ue)
+    ours = Tracer([world.ground(world.METAL, 300.0)], BS, carrier_ghz * 1e9, order=1).paths(ue)
+    np.testing.assert_allclose(np.abs(found.gain[0, :2]), np.abs(ours.gain[0, :2]), rtol=2e-3)
 
 
 @needs_sionna

@@ -133,22 +133,20 @@ def test_a_receiver_inside_a_solid_is_said_to_be(world):
         assert not paths.valid[:2].any()
 
 
-def test_the_inside_of_a_house_of_loose_walls_is_inside_too(world):
+def test_a_house_of_loose_walls_has_surfaces_on_all_sides(world):
     """As in models of real cities: every wall and the roof is a body, none has an inside of its own."""
     house = world.box((20.0, 0.0, 0.0, 10.0, 10.0, 10.0, 0.3))
     walls = [replace(house, name=f"wall-{k}", face=house.face[2 * k : 2 * k + 2]) for k in (0, 1, 2, 3, 5)]  # no floor
     inside, outside = [20.0, 0.0, 1.7], [40.0, 0.0, 1.7]
     bodies = [world.ground(), *walls]
     assert not any(body.closed for body in bodies)
-    np.testing.assert_array_equal(traced(bodies, [inside, outside], order=1).enclosed, [True, False])
-    np.testing.assert_array_equal(traced(bodies, [inside, outside], bs=[21.0, 1.0, 3.0]).enclosed, [False, True])
-
-
-def test_behind_a_screen_without_any_path_is_not_inside(world):
-    screen = world.plate((10, -30, 0), (10, 30, 0), (10, 30, 30), (10, -30, 30))
-    paths = traced([world.ground(), screen], [20.0, 0.0, 1.7])
-    assert not paths.valid.any()
-    assert not paths.enclosed.any()
+    tracer = Tracer(bodies, BS, CARRIER_HZ, order=1)
+    np.testing.assert_array_equal(tracer.shut_in(np.array([inside, outside])), [True, False])
+    dark = tracer.paths(np.array([inside]))
+    assert not dark.valid.any()
+    assert not dark.enclosed.any()
+    without_roof = Tracer(bodies[:-1], BS, CARRIER_HZ, order=1)
+    assert not without_roof.shut_in(np.array([inside])).any()
 
 
 def test_a_base_station_in_a_room_reaches_the_room_and_nothing_else(world):
@@ -181,12 +179,16 @@ def test_a_mesh_with_a_hole_lets_through_what_goes_through_the_hole(world):
     assert traced([house], ue[0]).enclosed[0]
 
 
-def test_faces_that_lie_in_one_place_reflect_once(world, physics):
-    """A floor of the scenery in the plane of the ground; a house that is listed twice."""
+@pytest.mark.parametrize("apart_m", [0.0, 2e-6, 5e-5])
+@pytest.mark.parametrize("diffraction", [False, True])
+def test_faces_and_edges_that_lie_in_one_place_count_once(world, physics, apart_m, diffraction):
+    """A floor of the scenery in the plane of the ground; a house that is listed twice, but for rounding."""
     house = world.box((10.0, 15.0, 0.0, 30.0, 6.0, 12.0, 0.2))
     floor = replace(world.ground(), name="floor", vertex_m=0.5 * world.ground().vertex_m)
-    once = traced([world.ground(), house], drive(40, 4.0), order=2)
-    twice = traced([world.ground(), house, floor, replace(house, name="again")], drive(40, 4.0), order=2)
+    floor = replace(floor, vertex_m=floor.vertex_m - [0.0, 0.0, apart_m])
+    again = replace(house, name="again", vertex_m=house.vertex_m + apart_m * np.array([0.6, 0.5, 0.0]))
+    once = traced([world.ground(), house], drive(40, 4.0), order=2, diffraction=diffraction)
+    twice = traced([world.ground(), house, floor, again], drive(40, 4.0), order=2, diffraction=diffraction)
     assert (once.valid.sum(axis=1) > 3).any()
     physics.same_paths(once, twice)
 
@@ -230,7 +232,7 @@ def test_a_model_or_order_that_there_is_not_is_a_users_error(world):
     for carrier_hz in (0.0, -1e9, np.nan, np.inf):
         with pytest.raises(UserError, match="no carrier"):
             traced([], [20.0, 0.0, 1.7], carrier_hz=carrier_hz)
-    for options in ({"max_paths": 0}, {"max_paths": 2.5}, {"order": 1.5}):
+    for options in ({"max_paths": 0}, {"max_paths": 2.5}, {"max_paths": np.nan}, {"order": 1.5}):
         with pytest.raises(UserError, match=r"path|bounces"):
             traced([], [20.0, 0.0, 1.7], **options)
 
