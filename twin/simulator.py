@@ -249,7 +249,7 @@ class Simulator:
         return through_antennas(found, *self._patterns, self.traffic.box[part, 0, 6])
 
     def _warn_of_scenery_around(self, paths: Paths, start: int) -> None:
-        """Say of the first frame without a path whether one of its ends seems to be inside scenery."""
+        """Warn of the first frame without a path if one of its ends seems to be inside scenery."""
         dark = start + np.flatnonzero(~paths.valid.any(axis=-1))
         if not len(dark):
             return

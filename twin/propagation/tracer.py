@@ -219,7 +219,7 @@ class Tracer:
         In houses that are not closed, of which `Paths.enclosed` knows nothing, it is so; but also in rooms and deep
         yards.
         """
-        return are_shut_in(self.world.nodes, self.world.triangles, 0, self.world.still_nodes, _finite("it", point_m))
+        return are_shut_in(self.world.nodes, self.world.triangles, 0, self.world.still_nodes, _finite("a point", point_m))
 
     def rows(
         self,
