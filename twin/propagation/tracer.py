@@ -219,7 +219,8 @@ class Tracer:
         In houses that are not closed, of which `Paths.enclosed` knows nothing, it is so; but also in rooms and deep
         yards.
         """
-        return are_shut_in(self.world.nodes, self.world.triangles, 0, self.world.still_nodes, _finite("a point", point_m))
+        world, point_m = self.world, _finite("a point", point_m)
+        return are_shut_in(world.nodes, world.triangles, 0, world.still_nodes, point_m)
 
     def rows(
         self,
