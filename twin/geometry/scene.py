@@ -83,7 +83,7 @@ def _material(name: str, given: Material, scenario: Scenario) -> RadioMaterial:
     try:
         standard = itu_material(str(given.itu), scenario.radio.carrier_hz, **extra)
     except UserError as error:
-        raise UserError(f"materials.{name}: {error.what}", error.where, error.remedy) from error
+        raise UserError(error.what, f"materials.{name}, {error.where}", error.remedy) from error
     permittivity, conductivity = given.relative_permittivity, given.conductivity_s_per_m
     return replace(
         standard,

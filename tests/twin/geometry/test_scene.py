@@ -128,7 +128,7 @@ def test_scenery_that_cannot_be_is_a_users_error(tmp_path, scenery, message):
         ({"relative_permittivity": 3.0}, "materials.asphalt is not described"),
         ({"itu": "chese"}, "chese"),
         ({"itu": "glas", "relative_permittivity": 6.0, "conductivity_s_per_m": 0.1}, "use glass"),
-        ({"itu": "brick"}, r"materials.asphalt: its constants hold for 1-40 GHz"),
+        ({"itu": "brick"}, r"materials\.asphalt, material 'brick': its constants hold for 1-40 GHz"),
         ({"itu": "wet_ground"}, r"wet_ground.*P\.2040"),
     ],
 )
