@@ -49,11 +49,10 @@ def _set_frustums(frustums, chains, begin, order, known, facets, placed, still):
             chain, own = chains[number], frustums[number]
             facet = facet_at(facets, placed, still, chain.facet)
             h, away = abs(chain.height), -1.0 if chain.height > 0.0 else 1.0
-            own[0, 0], own[0, 1], own[0, 2] = away * facet.nx, away * facet.ny, away * facet.nz
-            own[0, 3] = -away * facet.offset
+            _set_side(own[0], away * facet.nx, away * facet.ny, away * facet.nz, -away * facet.offset)
             if h < NEAREST_IMAGE_M:
                 for side in range(1, SIDES):
-                    own[side, 0], own[side, 1], own[side, 2], own[side, 3] = 0.0, 0.0, 0.0, 1.0
+                    _set_side(own[side], 0.0, 0.0, 0.0, 1.0)
             else:
                 gx = facet.ny * facet.ez - facet.nz * facet.ey
                 gy = facet.nz * facet.ex - facet.nx * facet.ez
@@ -66,9 +65,8 @@ def _set_frustums(frustums, chains, begin, order, known, facets, placed, still):
             for side in range(SIDES * level):
                 a, b, c, d = parent[side, 0], parent[side, 1], parent[side, 2], parent[side, 3]
                 turn = 2.0 * (a * facet.nx + b * facet.ny + c * facet.nz)
-                mirrored = own[SIDES + side]
-                mirrored[0], mirrored[1], mirrored[2] = a - turn * facet.nx, b - turn * facet.ny, c - turn * facet.nz
-                mirrored[3] = d + turn * facet.offset
+                nx, ny, nz = a - turn * facet.nx, b - turn * facet.ny, c - turn * facet.nz
+                _set_side(own[SIDES + side], nx, ny, nz, d + turn * facet.offset)
 
 
 @kernel

@@ -28,7 +28,7 @@ class World(NamedTuple):
     `Surfaces`; `still_facets`, `still_bodies` and `still_nodes` count the former.  `substances`: of each body.
     `wedges`, `spots`: edges that diffract, places that scatter.  `owner`: body of each static piece.  `tree`,
     `tree_begin`, `tree_frustums`: chains of static facets, where each order begins, and where their receivers are.
-    `bs`: the base station [m].  `wavelength` [m].
+    `bs`: the base station [m].  `wavelength` [m].  `order`: specular bounces at most.
     `blockage`, `wedge_rule`: codes of `BLOCKAGE` and of `diffraction`.
     """
 
