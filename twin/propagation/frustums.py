@@ -7,7 +7,7 @@ each receiver at each image. They are never too strict: what they let through is
 
 import numpy as np
 
-from twin.compiled import kernel, leaf
+from twin.compiled import inlined, kernel, leaf
 from twin.propagation.surfaces import FACET, facet_at
 
 __all__ = ["SIDES", "frustums_of", "in_frustum", "static_frustums"]
@@ -20,7 +20,7 @@ NEAREST_IMAGE_M = 1e-3
 """The sides of a frustum whose image is nearer to its facet's plane than this are left open [m]."""
 
 
-@leaf
+@inlined
 def _set_side(side, a, b, c, d):  # type: ignore[no-untyped-def]
     side[0], side[1], side[2], side[3] = a, b, c, d
 
