@@ -6,20 +6,43 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Bool, Int, Shaped
 from torch import Tensor
 
+from jepa.dataset import whole_episodes
 from twin.errors import UserError
-from twin.recording import Entry, Recording, dataset_hash, open_dataset
+from twin.recording import Entry, Recording, dataset_hash
 
 __all__ = ["BEAMS", "READERS", "TARGETS", "Dataset", "Episode", "FrameStore"]
 
 BEAMS = 64
+
+
+def _map(name: str) -> Callable[[Recording], np.ndarray]:
+    """A reader of the maps of a modality as they are stored.
+
+    Raises:
+        UserError: when it reads: the recording does not hold them.
+    """
+
+    def read(recording: Recording) -> np.ndarray:
+        if name not in recording.arrays:
+            remedy = f"record or import it with the modality {name}"
+            raise UserError(f"has no {name}", recording.path or recording.name, remedy)
+        return recording.arrays[name]
+
+    return read
+
+
 READERS: dict[str, Callable[[Recording], np.ndarray]] = {
-    "gps": lambda recording: np.nan_to_num(recording.position_m(), nan=0.0),
+    "gps": lambda recording: np.nan_to_num(recording.position_m(), nan=0.0).astype(np.float32),
     "rf": lambda recording: np.nan_to_num(recording.arrays["rf"], nan=0.0),
+    "camera": lambda recording: recording.images(),
+    "radar": lambda recording: np.nan_to_num(_map("radar")(recording), nan=0.0),
+    "lidar": _map("lidar"),
 }
-"""From a recording to the frames of a modality (T, ...); a further modality joins with one entry."""
+"""From a recording to the frames of a modality (T, ...), in the type that the store keeps: a picture of bytes takes a
+quarter of one of floats. Frames of LiDAR hold NaN for no return. A further modality joins with one entry."""
 TARGETS = ("gps", "rf")
 """The modalities that the tasks are about: read whatever a model takes in."""
 
@@ -55,13 +78,14 @@ class FrameStore:
     """All frames of some datasets, one after another.
 
     Attributes:
-        values: by modality, `rf` (frame, 64) linear power, `gps` (frame, 2) metres east and north of the base station.
-            Windows are cut where all of them are valid.
+        values: by modality, `rf` (frame, 64) linear power, `gps` (frame, 2) metres east and north of the base station,
+            `camera` (frame, 224, 224, 3) bytes, `radar` (frame, 64, 256) dB and `lidar` (frame, 64, 256) metres in
+            half precision. Windows are cut where all of them are valid.
         valid: by modality, whether a frame holds it.
         best_beam: strongest beam of each frame, 0-based, -1 where the sweep is invalid.
     """
 
-    values: dict[str, Float[Tensor, "frame channel"]]
+    values: dict[str, Shaped[Tensor, "frame ..."]]
     valid: dict[str, Bool[Tensor, "frame"]]
     best_beam: Int[Tensor, "frame"]
     episodes: tuple[Episode, ...]
@@ -94,12 +118,7 @@ class FrameStore:
         datasets: list[Dataset] = []
         start = 0
         for path in paths:
-            catalogue = open_dataset(path)
-            if catalogue.damaged:
-                name, fault = catalogue.damaged[0]
-                what = f"holds damaged recordings ({len(catalogue.damaged)}), the first {name}: {fault}"
-                raise UserError(what, path, "fetch or make them again, or remove them")
-            entries = sorted(catalogue.episodes, key=_order)
+            entries = sorted(whole_episodes(path), key=_order)
             identity = dataset_hash(entries)
             if any(dataset.hash == identity for dataset in datasets):
                 raise UserError("is named twice", path, "name every dataset once")
@@ -113,7 +132,7 @@ class FrameStore:
             datasets.append(Dataset(str(path), Path(str(path)).name, identity))
         joined = {key: torch.from_numpy(np.concatenate(values)).to(device) for key, values in parts.items()}
         return cls(
-            values={name: joined[name].float() for name in names},
+            values={name: joined[name] for name in names},
             valid={name: joined[f"valid_{name}"] for name in names},
             best_beam=joined["beam"],
             episodes=tuple(episodes),

@@ -1,5 +1,7 @@
 """Normalisation, fitted on the training windows: power in dB, position in one common scale, in the frame of the site.
 
+Pictures and depth images have fixed scales, radar maps one mean and deviation. Nothing is resized here.
+
 A layer norm after a linear map of raw metres would keep the azimuth and lose the range, hence the scale before it.
 East and north mean nothing to a network that moves from site to site; along the street and away from its base station
 do.
@@ -10,13 +12,14 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Float, Int, UInt8
 from torch import Tensor
 
 from jepa.frames import FrameStore
 from jepa.metrics import POWER_FLOOR
 from jepa.samples import Samples
 from jepa.windows import Windows
+from twin.errors import UserError
 
 __all__ = ["NORMALISE", "Normaliser", "power_db", "site_axes"]
 
@@ -28,6 +31,12 @@ def power_db(power: Float[Tensor, "*batch"]) -> Float[Tensor, "*batch"]:
 
 OUTLIER = 3.0
 """Positions further from the middle than this many median distances do not turn the axes."""
+IMAGE_MEAN, IMAGE_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+"""Of red, green and blue from 0 to 1: those of ImageNet, which pretrained picture encoders expect."""
+LIDAR_FARTHEST_M = 100.0
+"""The range that becomes 0 [m]."""
+MAPS_AT_ONCE = 256
+"""Frames of maps that are summed at once, in double precision."""
 Axes = tuple[tuple[float, float], tuple[float, float]]
 EAST_NORTH: Axes = ((1.0, 0.0), (0.0, 1.0))
 
@@ -58,6 +67,7 @@ class Normaliser:
         position_mean_m: mean east and north.
         position_scale_m: root of the mean variance of the two coordinates.
         axes: rows are the directions in which the two standardised coordinates grow, in east and north.
+        radar_mean_db, radar_std_db: over all bins and frames of the training windows; None where no radar was read.
     """
 
     power_mean_db: float
@@ -65,6 +75,8 @@ class Normaliser:
     position_mean_m: tuple[float, float]
     position_scale_m: float
     axes: Axes = EAST_NORTH
+    radar_mean_db: float | None = None
+    radar_std_db: float | None = None
 
     @property
     def is_whole(self) -> bool:
@@ -72,9 +84,11 @@ class Normaliser:
         values = np.array([self.power_mean_db, self.power_std_db, *self.position_mean_m, self.position_scale_m], float)
         axes = np.array(self.axes, float)
         shapes = values.shape == (5,) and axes.shape == (2, 2)
-        return bool(
-            shapes and np.isfinite(values).all() and np.isfinite(axes).all() and values[1] > 0 and values[4] > 0
-        )
+        if (self.radar_mean_db is None) != (self.radar_std_db is None):
+            return False
+        radar = np.array([0.0, 1.0] if self.radar_mean_db is None else [self.radar_mean_db, self.radar_std_db], float)
+        finite = shapes and all(np.isfinite(part).all() for part in (values, axes, radar))
+        return bool(finite and values[1] > 0 and values[4] > 0 and radar[1] > 0)
 
     @classmethod
     def fit(cls, store: FrameStore, windows: Windows, frame: str = "east-north") -> "Normaliser":
@@ -86,6 +100,9 @@ class Normaliser:
         frames = torch.unique(windows.index)
         position = store.values["gps"][frames]
         found = cls._of(store.values["rf"][frames], position)
+        if "radar" in store.values:
+            mean_db, std_db = _mean_and_deviation(store.values["radar"], frames)
+            found = replace(found, radar_mean_db=mean_db, radar_std_db=std_db)
         return replace(found, axes=site_axes(position, store.best_beam[frames])) if frame == "site" else found
 
     @classmethod
@@ -106,7 +123,7 @@ class Normaliser:
             position_scale_m=float((position - mean).square().mean().sqrt().clamp_min(1e-3)),
         )
 
-    def __call__(self, modality: str, values: Float[Tensor, "*batch channel"]) -> Float[Tensor, "*batch channel"]:
+    def __call__(self, modality: str, values: Tensor) -> Tensor:
         """Raw values of a modality, standardised."""
         return NORMALISE[modality](self, values)
 
@@ -128,6 +145,43 @@ class Normaliser:
         turned = standardised @ standardised.new_tensor(self.axes)
         return turned * self.position_scale_m + standardised.new_tensor(self.position_mean_m)
 
+    def radar(self, map_db: Float[Tensor, "*batch 64 256"]) -> Float[Tensor, "*batch 64 256"]:
+        """Range-angle maps in dB, standardised.
 
-NORMALISE: dict[str, Callable[[Normaliser, Tensor], Tensor]] = {"rf": Normaliser.power, "gps": Normaliser.position}
+        Raises:
+            UserError: the statistics were fitted without radar.
+        """
+        if self.radar_mean_db is None or self.radar_std_db is None:
+            raise UserError("holds no statistics of radar", "stats.json", "train with the modality radar")
+        return (map_db.float() - self.radar_mean_db) / self.radar_std_db
+
+    @staticmethod
+    def image(image: UInt8[Tensor, "*batch row column 3"]) -> Float[Tensor, "*batch 3 row column"]:
+        """Pictures (x / 255 - mean) / std, the colours first."""
+        colours = image.float() / 255
+        return ((colours - colours.new_tensor(IMAGE_MEAN)) / colours.new_tensor(IMAGE_STD)).movedim(-1, -3)
+
+    @staticmethod
+    def depth(range_m: Float[Tensor, "*batch 64 256"]) -> Float[Tensor, "*batch 64 256"]:
+        """Depth images 1 - r / 100 m: 1 at the sensor, 0 at 100 m and where nothing comes back."""
+        return torch.nan_to_num(1 - range_m.float() / LIDAR_FARTHEST_M, nan=0.0)
+
+
+def _mean_and_deviation(values: Float[Tensor, "frame ..."], frames: Int[Tensor, "some"]) -> tuple[float, float]:
+    """Over all entries of some frames."""
+    count, total, squares = 0, 0.0, 0.0
+    for rows in frames.split(MAPS_AT_ONCE):
+        part = values[rows].double()
+        count, total, squares = count + part.numel(), total + float(part.sum()), squares + float(part.square().sum())
+    mean = total / count
+    return mean, max(squares / count - mean**2, 1e-12) ** 0.5
+
+
+NORMALISE: dict[str, Callable[[Normaliser, Tensor], Tensor]] = {
+    "rf": Normaliser.power,
+    "gps": Normaliser.position,
+    "camera": lambda _, image: Normaliser.image(image),
+    "radar": Normaliser.radar,
+    "lidar": lambda _, range_m: Normaliser.depth(range_m),
+}
 """How the frames of a modality are standardised; a further modality joins with one entry."""

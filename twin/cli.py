@@ -5,6 +5,7 @@ What only one command needs, and takes long to import, is imported there.
 
 import re
 import sys
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -12,9 +13,18 @@ from typing import Annotated
 
 import typer
 
-from twin.console import print_json, progress_bar, run_command_line
+from twin.console import EpisodeProgress, print_json, progress_bar, run_command_line
 from twin.errors import UserError
-from twin.recording import DEFAULT_MAX_BAD, DEFAULT_RATE_HZ, dataset_hash, import_deepsense, scan, verify_dataset
+from twin.recording import (
+    DEFAULT_MAX_BAD,
+    DEFAULT_RATE_HZ,
+    MODALITIES,
+    ExportSummary,
+    filesystem_of,
+    import_deepsense,
+    is_url,
+    verify_dataset,
+)
 
 __all__ = ["commands", "main"]
 
@@ -50,51 +60,78 @@ def scenarios(
         print(f"{name}: {text}")
 
 
+SWALLOWED_URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+:/")
+"""A path swallows one slash of a URL, and a local folder of that name is not what was asked for."""
+
+
 def _refuse_url(out: Path) -> None:
-    """A path swallows one slash of a URL, and a local folder of that name is not what was asked for."""
-    if re.match(r"[A-Za-z][A-Za-z0-9+.-]+:/", str(out)):
+    if SWALLOWED_URL.match(str(out)):
         raise UserError("is a URL", out, "write to a local directory and copy it; what reads recordings takes URLs")
 
 
 @commands.command()
 def generate(
     scenario: Annotated[str, typer.Argument(help="Name of a scenario, or its YAML file.")],
-    out: Annotated[Path, typer.Option(help="Directory to make, one recording an episode.")],
+    out: Annotated[str, typer.Option(help="Directory to make, or URL that fsspec knows; one recording an episode.")],
     episodes: Annotated[int, typer.Option(help="Episodes to make.")] = 1,
     frames: Annotated[int | None, typer.Option(help="Frames an episode at most; else what the scenario says.")] = None,
     seed: Annotated[int, typer.Option(help="Seed of every random number.")] = 0,
-    modalities: Annotated[str, typer.Option(help="What to record, separated by commas.")] = "rf,gps",
+    modalities: Annotated[str, typer.Option(help="What to record, separated by commas.")] = ",".join(MODALITIES),
+    keep: Annotated[
+        str, typer.Option(help="What else: any of radar_cube, lidar_points, camera_depth, camera_instance.")
+    ] = "",
     backend: Annotated[
         str, typer.Option(help="What traces the rays: numba, or sionna (whose paths vanish behind vehicles).")
     ] = "numba",
     workers: Annotated[int, typer.Option(help="Processes.")] = 1,
+    cluster: Annotated[
+        str | None, typer.Option(help="Dask scheduler whose workers make the episodes: tcp://HOST:PORT.")
+    ] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Keep what OUT holds of the same request.")] = False,
     as_json: AsJson = False,
 ) -> None:
     """Simulate episodes of a scenario and write their recordings."""
-    from twin.generation import generate_dataset
+    from twin.generation import dataset_summary, generate_dataset
 
-    _refuse_url(out)
-    if out.exists() and not resume:
+    if SWALLOWED_URL.match(out) and not is_url(out):
+        raise UserError("is no URL", out, "write two slashes after the colon")
+    filesystem, place = filesystem_of(out)
+    if filesystem.exists(place) and not resume:
         raise UserError("exists already", out, "choose another output, or add --resume to complete it")
-    with _progress("generating") as progress:
+    started = time.monotonic()
+    with EpisodeProgress() as progress:
         generate_dataset(
             scenario,
             out,
             episodes=episodes,
             frames=frames,
             seed=seed,
-            modalities=[name.strip() for name in modalities.split(",")],
+            modalities=_names(modalities),
+            keep=_names(keep),
             backend=backend,
             workers=workers,
-            progress=progress,
+            cluster=cluster,
+            progress=progress.episodes,
+            on_frames=progress.frames,
         )
-    made = scan(out).episodes
-    total, digest = sum(entry.open().frames for entry in made), dataset_hash(made)
+    seconds = time.monotonic() - started
+    whole = dataset_summary(out)
     if as_json:
-        print_json({"out": str(out), "episodes": len(made), "frames": total, "dataset_hash": digest})
-    else:
-        print(f"{out}: {len(made)} episodes, {total} frames, dataset {digest[:16]}")
+        made = {
+            "made_episodes": progress.made_episodes,
+            "made_frames": progress.made_frames,
+            "seconds": round(seconds, 3),
+            "frames_per_s": round(progress.made_frames / seconds, 3),
+        }
+        print_json({"out": out, **whole, **made})
+        return
+    print(f"{out}: {whole['episodes']} episodes, {whole['frames']} frames, dataset {whole['dataset_hash'][:16]}")
+    rate, mean = f"{progress.made_frames / seconds:,.1f} a second", f"{whole['bytes_per_frame']:,.0f} bytes a frame"
+    print(f"made {progress.made_frames} frames in {seconds:.1f} s, {rate}; {mean}")
+
+
+def _names(listed: str) -> list[str]:
+    return [name.strip() for name in listed.split(",") if name.strip()]
 
 
 @commands.command("import")
@@ -103,7 +140,14 @@ def import_command(
     out: Annotated[Path, typer.Option(help="Directory to make, one recording a sequence.")],
     rate_hz: Annotated[float, typer.Option(help="Frame rate [Hz] where the CSV has no time stamps.")] = DEFAULT_RATE_HZ,
     max_bad: Annotated[float, typer.Option(help="Share of bad files to forgive.")] = DEFAULT_MAX_BAD,
-    modalities: Annotated[str, typer.Option(help="What to read, separated by commas.")] = "rf,gps",
+    modalities: Annotated[
+        str | None,
+        typer.Option(help="What to read, separated by commas; else rf, gps and every sensor that the CSV has."),
+    ] = None,
+    radar_clutter: Annotated[
+        str, typer.Option(help="What radar maps are freed of: chirp_mean, antenna_mean or none.")
+    ] = "chirp_mean",
+    workers: Annotated[int | None, typer.Option(help="Processes; else one a core.")] = None,
     as_json: AsJson = False,
 ) -> None:
     """Import a DeepSense 6G download."""
@@ -114,19 +158,73 @@ def import_command(
             out,
             rate_hz=rate_hz,
             max_bad=max_bad,
-            modalities=[name.strip() for name in modalities.split(",")],
+            modalities=None if modalities is None else [name.strip() for name in modalities.split(",")],
+            radar_clutter=radar_clutter,
+            workers=workers,
             progress=progress,
         )
     if as_json:
         print_json(summary.as_json())
         return
     print(f"{out}: {summary.samples} samples in {summary.sequences} sequences of {summary.scenario}")
+    print(f"read: {', '.join(f'{name} ({column})' for name, column in summary.columns_read.items())}")
     print(f"time: {summary.time_source}, {summary.frame_rate_hz:g} Hz{summary.time_note and f' ({summary.time_note})'}")
     for name, count in summary.bad_files.items():
         print(f"bad {name} files: {count}" + (f", the first: {summary.first_bad_file[name]}" if count else ""))
     print(f"beam labels that are not the strongest beam: {summary.beam_label_disagreements}")
+    if summary.lidar_filled:
+        shares = (f"{share:.1%} of the {name}" for name, share in summary.lidar_filled.items())
+        print(f"lidar images hold returns in {', '.join(shares)}")
     if summary.columns_present:
         print(f"present and not read: {', '.join(summary.columns_present)}")
+
+
+@commands.command()
+def export(
+    directory: Annotated[str, typer.Argument(help="A dataset.")],
+    out: Annotated[Path, typer.Option(help="Folder to make.")],
+    to: Annotated[str, typer.Option("--format", help="deepsense or tfrecord.")] = "deepsense",
+    modalities: Annotated[str | None, typer.Option(help="What to write, separated by commas; else all.")] = None,
+    name: Annotated[str, typer.Option(help="deepsense: name of the table, without .csv.")] = "scenario32",
+    challenge: Annotated[
+        bool, typer.Option("--challenge", help="deepsense: write rows of five samples as well.")
+    ] = False,
+    workers: Annotated[int, typer.Option(help="Processes.")] = 1,
+    as_json: AsJson = False,
+) -> None:
+    """Write a dataset as a DeepSense 6G scenario, or as TFRecords."""
+    _refuse_url(out)
+    chosen = None if modalities is None else [part.strip() for part in modalities.split(",")]
+    if workers < 1:
+        raise UserError(f"{workers} is too small", "--workers", "give at least 1")
+    with _progress("exporting") as progress:
+        if to == "tfrecord":
+            from twin.recording.tfrecord import export_tfrecord
+
+            summary: ExportSummary = export_tfrecord(directory, out, modalities=chosen, progress=progress)
+        elif to == "deepsense":
+            from twin.recording.deepsense_export import export_deepsense
+            from twin.remaking import raw_sensors
+
+            summary = export_deepsense(
+                directory,
+                out,
+                name=name,
+                modalities=chosen,
+                challenge=challenge,
+                raw_of=raw_sensors,
+                workers=workers,
+                progress=progress,
+            )
+        else:
+            raise UserError(f"there is no format {to!r}", "--format", "choose from deepsense, tfrecord")
+    if as_json:
+        print_json(summary.as_json())
+        return
+    print(f"{out}: {summary.samples} samples in {summary.sequences} sequences, {', '.join(summary.modalities)}")
+    for modality, count in summary.missing.items():
+        if count:
+            print(f"{modality}: {count} frames were lost and have no file or hold NaN")
 
 
 @commands.command()
@@ -202,7 +300,9 @@ def parity(
 def bench(
     parts: Annotated[
         list[str] | None,
-        typer.Argument(help="sweep, trace, generate, pipeline, moving, static, munich, memory, start; else all."),
+        typer.Argument(
+            help="sweep, trace, generate, pipeline, moving, static, munich, memory, start, multimodal; else all."
+        ),
     ] = None,
     as_json: AsJson = False,
 ) -> None:

@@ -8,16 +8,27 @@ import json
 import sys
 import warnings
 from collections.abc import Callable
+from datetime import timedelta
 from typing import Any, NoReturn
 
 import typer
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    ProgressColumn,
+    Task,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
+from rich.text import Text
 from typer.exceptions import TyperException
 
 from twin.errors import UserError
 
-__all__ = ["print_json", "progress_bar", "run_command_line", "warn_in_one_line"]
+__all__ = ["EpisodeProgress", "as_user_error", "print_json", "progress_bar", "run_command_line", "warn_in_one_line"]
 
 _USER_ERRNOS = {
     errno.ENOSPC: "the disk is full; free some space and run the command again",
@@ -66,13 +77,22 @@ def _call(command: Callable[[], Any]) -> None:
         context = getattr(error, "ctx", None)
         _fail(f"{context.command_path if context else 'command line'}: {message.rstrip('.')}; see --help")
     except OSError as error:
-        if error.errno not in _USER_ERRNOS:
+        mendable = as_user_error(error)
+        if mendable is None:
             raise
-        _fail(f"{error.filename or 'output'}: {_USER_ERRNOS[error.errno]}")
+        _fail(str(mendable))
     except KeyboardInterrupt:
         raise SystemExit(130) from None
     if isinstance(code, int) and code:
         raise SystemExit(code)
+
+
+def as_user_error(error: OSError) -> UserError | None:
+    """What a user can mend about a failure of the system, such as a full disk; None if nothing."""
+    if error.errno not in _USER_ERRNOS:
+        return None
+    what, _, remedy = _USER_ERRNOS[error.errno].partition("; ")
+    return UserError(what, error.filename or "output", remedy)
 
 
 def print_json(value: dict[str, Any]) -> None:
@@ -82,13 +102,67 @@ def print_json(value: dict[str, Any]) -> None:
 
 def progress_bar(shown: bool = True) -> Progress:
     """A progress display on standard error where that is a terminal, for everything longer than two seconds."""
+    return _bar(shown, TimeElapsedColumn(), TimeRemainingColumn())
+
+
+def _bar(shown: bool, *columns: ProgressColumn) -> Progress:
     return Progress(
         TextColumn("{task.description}"),
         BarColumn(),
         MofNCompleteColumn(),
-        TimeElapsedColumn(),
-        TimeRemainingColumn(),
+        *columns,
         console=Console(stderr=True),
         transient=True,
         disable=not (shown and sys.stderr.isatty()),
     )
+
+
+class _FrameRate(ProgressColumn):
+    """Frames per second since the start."""
+
+    def render(self, task: Task) -> Text:
+        seconds = task.elapsed or 0.0
+        return Text(f"{task.fields['frames'] / seconds if seconds else 0.0:,.1f} frames/s")
+
+
+class _TimeLeft(ProgressColumn):
+    """Time left if the other episodes take as long as those that were made so far."""
+
+    def render(self, task: Task) -> Text:
+        made = task.completed - task.fields["kept"]
+        if not made or task.total is None or task.elapsed is None:
+            return Text("-:--:-- left")
+        took_s = task.fields["took_s"]
+        left_s = took_s / made * (task.total - task.completed) - (task.elapsed - took_s)
+        return Text(f"{timedelta(seconds=round(max(0.0, left_s)))} left")
+
+
+class EpisodeProgress:
+    """Progress of a generation on standard error where that is a terminal: episodes, frames a second, time left.
+
+    Attributes:
+        made_episodes, made_frames: what was made since the start.
+    """
+
+    def __init__(self) -> None:
+        self.made_episodes = self.made_frames = 0
+        self._bar = _bar(True, _FrameRate(), TimeElapsedColumn(), _TimeLeft())
+        self._task = self._bar.add_task("generating", total=None, frames=0, kept=0, took_s=0.0)
+
+    def __enter__(self) -> "EpisodeProgress":
+        self._bar.start()
+        return self
+
+    def __exit__(self, *_error: object) -> None:
+        self._bar.stop()
+
+    def episodes(self, done: int, total: int) -> None:
+        """So many episodes of so many are there."""
+        kept, took_s = done - self.made_episodes, self._bar.tasks[0].elapsed or 0.0
+        self._bar.update(self._task, completed=done, total=total, kept=kept, took_s=took_s)
+
+    def frames(self, made: int) -> None:
+        """One more episode was made, of so many frames."""
+        self.made_episodes += 1
+        self.made_frames += made
+        self._bar.update(self._task, frames=self.made_frames)

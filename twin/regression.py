@@ -1,7 +1,7 @@
 """Golden summaries of scenarios: has the simulated world changed?
 
 `scenarios/<name>/expected.json` holds, for fixed seeds, which beams are best, where, and for how long, how strong the
-sweeps are, how many paths there are, and how fast the UE drives, each with a tolerance.
+sweeps are, how many paths there are, how fast the UE drives, and what the sensors see, each with a tolerance.
 """
 
 import json
@@ -16,7 +16,7 @@ from twin.recording import Recording
 from twin.scenario import load_scenario, scenario_names
 from twin.simulator import Simulator
 
-__all__ = ["EPISODES", "SEED", "TOLERANCES", "compare", "regress", "summarise"]
+__all__ = ["EPISODES", "SEED", "TOLERANCES", "compare", "regress", "summarise", "summary_of"]
 
 SEED = 20_000
 EPISODES = 12
@@ -26,6 +26,8 @@ BEAM_GROUP = 4
 """Beams counted together in the distribution of best beams."""
 RELEVANT_POWER_SHARE = 1e-3
 """Paths weaker than this share of the strongest one are not counted [1]."""
+SENSOR_FRAMES = 3
+"""Frames of an episode in which camera, LiDAR and radar are looked at."""
 SECTOR_DEG = 10
 SECTORS = 9
 """Sectors of azimuth around broadside over which the mean best beam is taken."""
@@ -41,6 +43,12 @@ TOLERANCES = {
     "blocked_share": 0.01,
     "speed_mps": 0.1,
     "frames": 2.0,
+    "gps_error_m": 0.1,
+    "camera_level": 4.0,
+    "camera_ue_pixels": 20.0,
+    "lidar_points": 150.0,
+    "lidar_range_m": 0.5,
+    "radar_peak_db": 1.5,
 }
 """Largest allowed difference of any number of an entry, in its own unit."""
 
@@ -69,7 +77,34 @@ def summarise(recordings: Sequence[Recording]) -> dict[str, list[float | None]]:
         "line_of_sight_share": [_rounded(joined("truth/line_of_sight").mean())],
         "blocked_share": [_rounded(joined("truth/blocked").mean())],
         "speed_mps": _quantiles(speed),
+        "gps_error_m": _quantiles(np.concatenate([_gps_error_m(recording) for recording in recordings])),
     }
+
+
+def _gps_error_m(recording: Recording) -> np.ndarray:
+    error = np.linalg.norm(recording.position_m() - recording.arrays["truth/position_m"][:, :2], axis=1)
+    return np.asarray(error[recording.arrays["valid_gps"]])
+
+
+def summary_of(episodes: Sequence[Simulator]) -> dict[str, list[float | None]]:
+    """Summary of episodes: of power and position in every frame, of the other sensors in some."""
+    return summarise([episode.run(modalities=("rf", "gps")) for episode in episodes]) | summarise_sensors(episodes)
+
+
+def summarise_sensors(episodes: Sequence[Simulator]) -> dict[str, list[float | None]]:
+    """Summary of what camera, LiDAR and radar see in `SENSOR_FRAMES` frames of each episode."""
+    level, pixels, points, range_m, peak_db = [], [], [], [], []
+    for episode in episodes:
+        for frame in np.linspace(0, episode.frames - 1, SENSOR_FRAMES + 2).astype(int)[1:-1]:
+            picture, cloud = episode.sensors.picture(int(frame)), episode.sensors.cloud(int(frame)).point_m
+            level.append(picture.image.mean())
+            pixels.append((picture.instance == 0).sum())
+            points.append(len(cloud))
+            range_m.append(np.linalg.norm(cloud, axis=1))
+            peak_db.append(episode.sensors.echo(int(frame)).map_db.max())
+    every = {"camera_level": level, "camera_ue_pixels": pixels, "lidar_points": points, "radar_peak_db": peak_db}
+    found = {name: _quantiles(np.array(values, np.float64)) for name, values in every.items()}
+    return found | {"lidar_range_m": _quantiles(np.concatenate(range_m))}
 
 
 def _rounded(value: float) -> float:
@@ -139,7 +174,7 @@ def regress(names: Sequence[str] = (), update: bool = False, folder: Path | None
     problems: dict[str, list[str]] = {}
     for name in names or scenario_names():
         template = load_scenario(name)
-        found = summarise([Simulator(template, SEED, episode).run() for episode in range(EPISODES)])
+        found = summary_of([Simulator(template, SEED, episode) for episode in range(EPISODES)])
         file = (folder / template.name if folder else Path(str(template.where)).parent) / "expected.json"
         if update:
             entries = {key: {"tolerance": TOLERANCES[key], "values": values} for key, values in found.items()}

@@ -24,6 +24,7 @@ __all__ = [
     "Template",
     "json_schema",
     "load_scenario",
+    "scenario_file",
     "scenario_names",
 ]
 
@@ -113,6 +114,11 @@ def _folders() -> Path:
 def scenario_names() -> list[str]:
     """The scenarios that come with the project."""
     return sorted(path.parent.name for path in _folders().glob("*/scenario.yaml"))
+
+
+def scenario_file(name: str) -> Path | None:
+    """The file of a scenario that comes with the project, or None."""
+    return _folders() / name / "scenario.yaml" if name in scenario_names() else None
 
 
 def load_scenario(name_or_path: str | Path) -> Template:

@@ -1,38 +1,27 @@
-"""The fields of scenario.yaml: site, street, buildings, materials, traffic, radio, propagation and sensors."""
+"""The fields of scenario.yaml: site, buildings, materials, the served vehicle, radio and propagation."""
 
 import math
 from typing import Any, Literal
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
+
+from twin.section import LARGEST_M, Section
+from twin.sensor_fields import Camera, Gps, Lidar, Radar
+from twin.street_fields import Junction, Parked, Street, Traffic
 
 __all__ = [
-    "LARGEST_M",
     "Antenna",
     "Building",
-    "ClassShares",
     "Codebook",
-    "Gps",
-    "Idm",
     "Material",
-    "Parked",
     "Propagation",
     "Radio",
     "Scenario",
     "Scenery",
-    "Section",
     "Site",
-    "Street",
-    "Traffic",
     "Ue",
 ]
-
-LARGEST_M = 10_000
-"""Nothing of a scene lies or reaches further than this: the local frame is flat."""
-
-
-class Section(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
 
 class Site(Section):
@@ -42,19 +31,12 @@ class Site(Section):
     longitude_deg: float = Field(ge=-180, le=180)
     bs_height_m: float = Field(gt=0, le=200, description="height of the array above the ground")
     street_distance_m: float = Field(gt=0, le=500, description="from the base station to the middle of the street")
+    gantry: int = Field(0, ge=0, le=1, description="1: it hangs from a gantry, and may do so over the carriageway")
     street_heading_deg: float = Field(
         0.0, ge=-360, le=360, description="of the forward lanes, counterclockwise from east"
     )
-    boresight_error_deg: float = Field(0.0, ge=-90, le=90, description="of the array against the street's normal")
-
-
-class Street(Section):
-    """A straight street; the point next to the base station lies in its middle."""
-
-    length_m: float = Field(gt=0, le=5000)
-    lane_width_m: float = Field(3.25, gt=1, le=10)
-    lanes_forward: int = Field(1, ge=0, le=8, description="lanes in the direction of street_heading_deg, far side")
-    lanes_backward: int = Field(1, ge=0, le=8, description="lanes against it, on the side of the base station")
+    turn_deg: float = Field(0.0, ge=-180, le=180, description="of the array, counterclockwise from the street's normal")
+    boresight_error_deg: float = Field(0.0, ge=-90, le=90, description="of the array against where it should look")
 
 
 class Building(Section):
@@ -130,45 +112,6 @@ class Propagation(Section):
     )
 
 
-class ClassShares(Section):
-    """Shares of the vehicle classes in the traffic."""
-
-    car: float = Field(0.75, ge=0)
-    van: float = Field(0.12, ge=0)
-    bus: float = Field(0.05, ge=0)
-    truck: float = Field(0.08, ge=0)
-
-
-class Idm(Section):
-    """Parameters of the Intelligent Driver Model (Treiber, Hennecke and Helbing, Phys. Rev. E 62, 1805, 2000)."""
-
-    time_headway_s: float = Field(1.5, gt=0)
-    minimum_gap_m: float = Field(2.0, gt=0)
-    acceleration_mps2: float = Field(1.5, gt=0)
-    deceleration_mps2: float = Field(2.0, gt=0, description="comfortable braking")
-
-
-class Traffic(Section):
-    """Other vehicles: Poisson arrivals a lane."""
-
-    arrivals_per_minute: float = Field(10.0, ge=0, le=60, description="a lane")
-    speed_mps: float = Field(12.0, gt=0, le=70, description="mean desired speed")
-    speed_deviation_mps: float = Field(1.5, ge=0)
-    shares: ClassShares = Field(default_factory=ClassShares)
-    idm: Idm = Field(default_factory=Idm)
-    warmup_s: float = Field(30.0, ge=0, le=600, description="traffic runs this long before the UE enters")
-    substep_s: float = Field(0.02, gt=0, le=0.1)
-
-
-class Parked(Section):
-    """A vehicle that stands still, in street coordinates."""
-
-    vehicle_class: Literal["car", "van", "bus", "truck"] = "car"
-    along_m: float = Field(ge=-LARGEST_M, le=LARGEST_M)
-    across_m: float = Field(ge=-LARGEST_M, le=LARGEST_M)
-    heading_deg: float = Field(0.0, ge=-360, le=360, description="against the forward lanes, counterclockwise")
-
-
 class Ue(Section):
     """The served vehicle. `lane` counts from the base station's side; negative ones from the far side."""
 
@@ -212,14 +155,6 @@ class Radio(Section):
     symbols: int = Field(64, ge=1, le=100000, description="K, averaged a beam")
 
 
-class Gps(Section):
-    """Errors of the reported position, east and north alike."""
-
-    sigma_m: float = Field(0.5, ge=0, le=1000, description="of the Gauss-Markov part")
-    tau_s: float = Field(60.0, gt=0, description="its correlation time")
-    white_m: float = Field(0.1, ge=0, le=1000)
-
-
 class Scenario(Section):
     """A scenario in plain numbers: what one episode is made with."""
 
@@ -231,6 +166,7 @@ class Scenario(Section):
     )
     site: Site
     street: Street
+    junction: Junction | None = None
     buildings: tuple[Building, ...] = ()
     scenery: tuple[Scenery, ...] = ()
     ground: str | None = Field(
@@ -243,6 +179,9 @@ class Scenario(Section):
     radio: Radio = Field(default_factory=Radio)
     propagation: Propagation = Field(default_factory=Propagation)
     gps: Gps = Field(default_factory=Gps)
+    camera: Camera = Field(default_factory=Camera)
+    lidar: Lidar = Field(default_factory=Lidar)
+    radar: Radar = Field(default_factory=Radar)
 
     @property
     def street_heading_rad(self) -> float:
@@ -251,23 +190,42 @@ class Scenario(Section):
 
     @property
     def boresight_rad(self) -> float:
-        """Azimuth of the array's broadside: the street's normal plus the error."""
-        return self.street_heading_rad + math.pi / 2 + math.radians(self.site.boresight_error_deg)
+        """Azimuth of the array's broadside: the street's normal, the turn and the error."""
+        normal_rad = self.street_heading_rad + math.pi / 2
+        return normal_rad + math.radians(self.site.boresight_error_deg) + math.radians(self.site.turn_deg)
 
     @property
     def lanes(self) -> list[tuple[float, int]]:
         """Middle of each lane across the street [m] and direction (1 forward, -1 back), base station's side first."""
-        count = self.street.lanes_backward + self.street.lanes_forward
-        width = self.street.lane_width_m
+        street = self.street
+        near = street.lanes_backward if street.drives_on == "left" else street.lanes_forward
+        count, direction = street.lanes_backward + street.lanes_forward, -1 if street.drives_on == "left" else 1
         return [
-            ((number - (count - 1) / 2) * width, -1 if number < self.street.lanes_backward else 1)
+            (
+                (number - (count - 1) / 2) * street.lane_width_m
+                + (-0.5 if number < near else 0.5) * street.median_width_m,
+                direction if number < near else -direction,
+            )
             for number in range(count)
         ]
 
     @property
     def half_width_m(self) -> float:
-        """Half the width of the carriageway."""
-        return (self.street.lanes_backward + self.street.lanes_forward) * self.street.lane_width_m / 2
+        """Half the width of the carriageway without its cycle lanes."""
+        street = self.street
+        count = street.lanes_backward + street.lanes_forward
+        return count * street.lane_width_m / 2 + street.median_width_m / 2
+
+    @property
+    def kerb_m(self) -> float:
+        """From the middle of the street to its kerbs: half the width of the carriageway."""
+        return self.half_width_m + self.street.cycle_lane_width_m
+
+    @property
+    def sidewalk_m(self) -> tuple[float, float]:
+        """From the middle of the street to the near and the far edge of its sidewalks."""
+        near = self.kerb_m + self.street.verge_width_m
+        return near, near + self.street.sidewalk_width_m
 
     def local_m(self, along_m: Any, across_m: Any) -> np.ndarray:
         """East and north of points in street coordinates."""

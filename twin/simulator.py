@@ -21,23 +21,20 @@ from twin.radio import codebook as beams
 from twin.radio.array import direction_sine
 from twin.radio.link import through_antennas
 from twin.radio.sweep import beam_power, best_beam, measure_sweep
-from twin.recording import BaseStation, CodebookWeights, Recording, RecordingManifest
+from twin.recording import MODALITIES, BaseStation, CodebookWeights, Recording, RecordingManifest
 from twin.scenario import Template, load_scenario
 from twin.scenario_fields import Antenna, Scenario
-from twin.sensors.gps import GpsSensor
+from twin.sensors.suite import KEEPABLE, UE_SLOT, SensorSuite
 from twin.traffic.simulate import TrafficTrace, simulate_traffic
 from twin.traffic.vehicles import VEHICLE_CLASSES
 
 if TYPE_CHECKING:
     from twin.propagation.sionna import SionnaTracer
 
-__all__ = ["BACKENDS", "MODALITIES", "Frame", "Simulator"]
+__all__ = ["BACKENDS", "KEEPABLE", "MODALITIES", "Frame", "Simulator"]
 
-MODALITIES = ("rf", "gps")
 BACKENDS = ("numba", "sionna")
-STREAM_NOISE, STREAM_GPS, STREAM_ARRAY = 3, 4, 5
-UE_SLOT = 0
-"""Place of the UE among the actors of a frame."""
+STREAM_NOISE, STREAM_ARRAY = 3, 5
 
 
 @dataclass(frozen=True)
@@ -155,16 +152,13 @@ class Simulator:
 
     @cached_property
     def gps_deg(self) -> np.ndarray:
-        """What the UE's receiver reports (frame, 2)."""
-        gps, site = self.scenario.gps, self.scenario.site
-        sensor = GpsSensor(
-            np.array([site.latitude_deg, site.longitude_deg]),
-            1 / self.scenario.frame_rate_hz,
-            gps.sigma_m,
-            gps.tau_s,
-            gps.white_m,
-        )
-        return np.stack([sensor.measure(p[:2], self._rng(STREAM_GPS, k)) for k, p in enumerate(self.ue_m)])
+        """What the UE's receiver reports (frame, 2), NaN without a fix."""
+        return self.sensors.fixes[0]
+
+    @cached_property
+    def sensors(self) -> SensorSuite:
+        """Camera, radar, LiDAR and GPS."""
+        return SensorSuite(self.scenario, self.scene, self.traffic, self._antenna_height_m, self.seed, self.episode)
 
     @cached_property
     def tracer(self) -> "Tracer | SionnaTracer":
@@ -287,8 +281,10 @@ class Simulator:
         paths = self.paths(k, k + 1)
         return Frame(k / self.scenario.frame_rate_hz, self.sweep_w(self.rsrp_w(paths), k)[0], self.gps_deg[k], paths)
 
-    def run(self, frames: int | None = None, modalities: Sequence[str] = MODALITIES) -> Recording:
-        """A recording of the first `frames` frames (all by default)."""
+    def run(
+        self, frames: int | None = None, modalities: Sequence[str] = MODALITIES, keep: Sequence[str] = ()
+    ) -> Recording:
+        """A recording of the first `frames` frames (all by default); `keep` names what of `KEEPABLE` it holds, too."""
         count = min(self.frames, frames or self.frames)
         paths = self.paths(0, count)
         power = self.rsrp_w(paths)
@@ -298,7 +294,7 @@ class Simulator:
             "rf": self.sweep_w(power) if "rf" in modalities else np.full((count, 64), np.nan),
             "gps": self.gps_deg[:count] if "gps" in modalities else np.full((count, 2), np.nan),
             "valid_rf": np.full(count, "rf" in modalities),
-            "valid_gps": np.full(count, "gps" in modalities),
+            "valid_gps": self.sensors.fixes[1][:count] & ("gps" in modalities),
             "truth/position_m": self.ue_m[:count],
             "truth/velocity_mps": self.ue_mps[:count],
             "truth/heading_rad": traffic.box[:count, 0, 6],
@@ -316,6 +312,7 @@ class Simulator:
             "truth/actor_id": traffic.actor_id[:count],
             "truth/actor_class": traffic.actor_class[:count],
             "truth/actor_box": traffic.box[:count],
+            **self.sensors.record(count, modalities, keep),
         }
         return Recording(f"episode-{self.episode:05d}", self._manifest(), arrays)
 

@@ -76,6 +76,7 @@ def _generate(recordings: Path) -> None:
             recordings,
             episodes=EPISODES,
             seed=SEED,
+            modalities=("rf", "gps"),
             workers=2,
             progress=lambda done, total: bar.update(task, completed=done, total=total),
         )

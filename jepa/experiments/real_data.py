@@ -269,7 +269,9 @@ def _twin_path(out: Path) -> Path:
 
 def _twin_data(out: Path, budget: Budget, workers: int) -> dict[str, Any]:
     start = time.monotonic()
-    frames = generate_dataset(TWIN, _twin_path(out), episodes=budget.twin_episodes, seed=0, workers=workers)
+    frames = generate_dataset(
+        TWIN, _twin_path(out), episodes=budget.twin_episodes, seed=0, modalities=("rf", "gps"), workers=workers
+    )
     return {"frames": frames, "seconds": (time.monotonic() - start) * workers}
 
 

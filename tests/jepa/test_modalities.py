@@ -7,17 +7,15 @@ import pytest
 from torch import nn
 
 from jepa.config import preset
-from jepa.frames import READERS, FrameStore
+from jepa.frames import FrameStore
 from jepa.model import JepaModel
-from jepa.preprocess import NORMALISE
 from jepa.splits import make_split
 from jepa.tokenizers import TOKENIZERS, Layout, Tokenizer
 from jepa.workflows import evaluate_run, heads_run, predict_run, pretrain_run
 from twin.errors import UserError
 from twin.recording import Recording
-from twin.recording.recording import ARRAYS
 
-MAP = (4, 6)
+MAP = (64, 256)
 TOKENS = 3
 LOST = 5
 """Frame of every drive whose radar map is invalid."""
@@ -26,25 +24,23 @@ LOST = 5
 class _MapTokenizer(nn.Module):
     def __init__(self, width):
         super().__init__()
-        self.out = nn.Linear(MAP[0] * MAP[1], TOKENS * width)
+        self.out = nn.Linear(MAP[0], TOKENS * width)
         self.width = width
 
     def forward(self, maps):
-        return self.out(maps.flatten(1)).unflatten(1, (TOKENS, self.width))
+        return self.out(maps.mean(-1)).unflatten(1, (TOKENS, self.width))
 
 
 @pytest.fixture
 def radar_dataset(tmp_path, drive, monkeypatch):
-    """Ten drives with a small radar map of the car, and the tables that know it."""
-    monkeypatch.setitem(ARRAYS, "radar", (("frame", "range", "angle"), "f2", "dB"))
-    monkeypatch.setitem(ARRAYS, "valid_radar", (("frame",), "?", "1"))
-    monkeypatch.setitem(READERS, "radar", lambda recording: np.nan_to_num(recording.arrays["radar"]))
-    monkeypatch.setitem(NORMALISE, "radar", lambda normaliser, maps: maps / 10)
+    """Ten drives with a radar map of the car, and the table of tokenizers that knows it."""
     monkeypatch.setitem(TOKENIZERS, "radar", Tokenizer(_MapTokenizer, tokens=TOKENS, shape=MAP))
     for number in range(10):
         plain = drive(number)
-        maps = np.repeat(plain.arrays["rf"][:, :24].reshape(-1, *MAP)[:, :1], MAP[0], axis=1).astype(np.float16)
+        power_db = 10 * np.log10(plain.arrays["rf"])
+        maps = np.repeat(power_db[:, :, None], MAP[1], axis=2).astype(np.float16)
         valid = np.arange(plain.frames) != LOST
+        maps[~valid] = np.nan
         arrays = {**plain.arrays, "radar": maps, "valid_radar": valid}
         Recording(plain.name, plain.manifest, arrays).save(tmp_path / "data")
     return tmp_path / "data"

@@ -29,6 +29,8 @@ TINY = Sizes(
     facets=(100, 300),
     many_receivers=30,
     chunk=20,
+    multimodal_episodes=1,
+    multimodal_frames=3,
 )
 COMPARED = ("moving", "static", "munich")
 

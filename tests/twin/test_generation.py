@@ -1,24 +1,18 @@
 """Datasets: the same whatever the workers and their order; whole or not there."""
 
-import os
 import re
-import signal
-import subprocess
-import sys
-import time
 from concurrent.futures import Executor, Future
 
 import pytest
 import yaml
-from typer.testing import CliRunner
 
-from twin.cli import commands
 from twin.errors import UserError
 from twin.generation import generate_dataset
 from twin.recording import dataset_hash, scan, verify_dataset
 from twin.scenario import load_scenario
 
-REQUEST = {"episodes": 4, "frames": 30, "seed": 3}
+RADIO = ("rf", "gps")
+REQUEST = {"episodes": 4, "frames": 30, "seed": 3, "modalities": RADIO}
 
 
 def hashes(path):
@@ -67,26 +61,19 @@ def test_the_order_changes_nothing_and_any_executor_will_do(dataset, tmp_path):
 
 
 def test_progress_is_told(tmp_path):
-    told = []
-    generate_dataset("drive_by", tmp_path / "d", episodes=2, frames=5, progress=lambda *pair: told.append(pair))
-    assert told[-1] == (2, 2)
-
-
-def test_a_part_is_completed(dataset, tmp_path):
-    out = tmp_path / "part"
-    generate_dataset("street_canyon", out, episodes=2, frames=30, seed=3)
-    generate_dataset("street_canyon", out, **REQUEST)
-    assert hashes(out) == hashes(dataset)
-
-
-@pytest.mark.parametrize("change", [{"seed": 4}, {"frames": 29}, {"modalities": ["rf"]}])
-def test_what_another_request_made_is_not_completed(tmp_path, change):
-    out = tmp_path / "other"
-    generate_dataset("street_canyon", out, episodes=1, frames=30, seed=3)
-    before = hashes(out)
-    with pytest.raises(UserError, match="of another scenario, seed or request"):
-        generate_dataset("street_canyon", out, **{**REQUEST, **change})
-    assert hashes(out) == before
+    episodes, frames = [], []
+    total = generate_dataset(
+        "drive_by",
+        tmp_path / "d",
+        episodes=2,
+        frames=5,
+        modalities=RADIO,
+        progress=lambda *pair: episodes.append(pair),
+        on_frames=frames.append,
+    )
+    assert episodes == [(0, 2), (1, 2), (2, 2)]
+    assert frames == [5, 5]
+    assert total == 10
 
 
 def test_a_users_error_survives_the_way_back_from_a_worker(tmp_path):
@@ -96,15 +83,27 @@ def test_a_users_error_survives_the_way_back_from_a_worker(tmp_path):
     text = load_scenario("street_canyon").where.read_text()
     scenario.write_text(text + "\nscenery:\n  - {file: /nowhere.ply, material: concrete}\n")
     with pytest.raises(UserError, match=r"nowhere\.ply"):
-        generate_dataset(scenario, tmp_path / "out", episodes=2, frames=5, workers=2)
-    assert not (tmp_path / "out").exists() or not scan(tmp_path / "out").episodes
+        generate_dataset(scenario, tmp_path / "out", episodes=2, frames=5, modalities=RADIO, workers=2)
+    assert not (tmp_path / "out").exists()
 
 
 @pytest.mark.parametrize(
-    "change", [{"episodes": 0}, {"frames": 0}, {"seed": -1}, {"workers": 0}, {"modalities": ["sonar"]}]
+    ("change", "complaint"),
+    [
+        ({"episodes": 0}, "--episodes: 0 is too small"),
+        ({"frames": 0}, "--frames: 0 is too small"),
+        ({"seed": -1}, "--seed: -1 is too small"),
+        ({"workers": 0}, "--workers: 0 is too small"),
+        ({"modalities": ["rf", "sonar"]}, "--modalities: there is no 'sonar'; choose from rf, gps"),
+        ({"modalities": []}, "--modalities: names nothing"),
+        ({"keep": ["radar_sphere"]}, "--keep: there is no 'radar_sphere'; choose from radar_cube"),
+        ({"keep": ["radar_cube"]}, "--keep: radar_cube needs the modality radar"),
+        ({"backend": "abacus"}, "--backend: there is no 'abacus'"),
+        ({"workers": 2, "cluster": "tcp://127.0.0.1:8786"}, "--workers: a cluster has workers of its own"),
+    ],
 )
-def test_a_senseless_request_is_a_users_error_and_leaves_nothing(tmp_path, change):
-    with pytest.raises(UserError):
+def test_a_senseless_request_is_a_users_error_and_leaves_nothing(tmp_path, change, complaint):
+    with pytest.raises(UserError, match=re.escape(complaint)):
         generate_dataset("street_canyon", tmp_path / "out", **{**REQUEST, **change})
     assert not (tmp_path / "out").exists()
 
@@ -120,16 +119,6 @@ def test_a_world_that_cannot_be_is_refused_before_the_first_episode(tmp_path):
     assert not (tmp_path / "out").exists()
 
 
-def test_a_failure_in_the_middle_leaves_no_part_of_a_dataset(tmp_path):
-    text = load_scenario("street_canyon").where.read_text()
-    scenario = tmp_path / "scenario.yaml"
-    jam = "{arrivals_per_minute: {choice: [5, 60]}, speed_mps: {choice: [12, 1]}}"
-    scenario.write_text(re.sub(r"(?m)^traffic:(\n  .*)*", f"traffic: {jam}", text))
-    with pytest.raises(UserError, match="cannot enter the street"):
-        generate_dataset(scenario, tmp_path / "out", episodes=24, frames=3)
-    assert not (tmp_path / "out").exists()
-
-
 def test_an_episode_of_noise_alone_is_made_and_said_to_be(tmp_path):
     """A wall between the base station and the street, higher than both, and nothing to go around."""
     raw = dict(load_scenario("street_canyon").raw)
@@ -138,43 +127,10 @@ def test_an_episode_of_noise_alone_is_made_and_said_to_be(tmp_path):
     path = tmp_path / "scenario.yaml"
     path.write_text(yaml.safe_dump(raw))
     with pytest.warns(UserWarning, match="street_canyon, episode 0: no path reaches the UE in any frame"):
-        generate_dataset(path, tmp_path / "out", episodes=1, frames=3)
+        generate_dataset(path, tmp_path / "out", episodes=1, frames=3, modalities=RADIO)
     assert verify_dataset(tmp_path / "out") == {"episode-00000": []}
 
 
 def test_more_frames_than_the_scenario_has_are_refused(tmp_path):
     with pytest.raises(UserError, match="5000 is more than the 200 of scenario street_canyon"):
         generate_dataset("street_canyon", tmp_path / "out", episodes=1, frames=5000)
-
-
-@pytest.mark.parametrize("command", [["generate", "street_canyon"], ["import", "a.csv"]])
-def test_a_url_is_not_taken_for_a_local_folder(tmp_path, monkeypatch, command):
-    monkeypatch.chdir(tmp_path)
-    result = CliRunner().invoke(commands, [*command, "--out", "memory://drives"])
-    assert isinstance(result.exception, UserError)
-    assert not list(tmp_path.iterdir())
-
-
-@pytest.mark.long
-def test_killed_at_any_moment_only_whole_episodes_are_there_and_the_rest_is_made_later(tmp_path):
-    reference = tmp_path / "reference"
-    generate_dataset("street_canyon", reference, episodes=40, frames=60, seed=1)
-    out = tmp_path / "killed"
-    request = f"'street_canyon', {str(out)!r}, episodes=40, frames=60, seed=1"
-    call = f"from twin.generation import generate_dataset; generate_dataset({request})"
-    killed = 0
-    for delay in (0.02, 0.1, 0.15, 0.2, 0.25):
-        before = len(list(out.glob("episode-*")))
-        process = subprocess.Popen([sys.executable, "-c", call], start_new_session=True)
-        while process.poll() is None and len(list(out.glob("episode-*"))) == before:
-            time.sleep(0.01)
-        time.sleep(delay)
-        if process.poll() is None:
-            os.killpg(process.pid, signal.SIGKILL)
-            killed += 1
-        process.wait()
-        assert not scan(out).damaged
-        assert not any(verify_dataset(out).values())
-    assert killed > 1
-    generate_dataset("street_canyon", out, episodes=40, frames=60, seed=1)
-    assert hashes(out) == hashes(reference)

@@ -13,16 +13,16 @@ from twin.distribution import leaves
 from twin.errors import UserError
 from twin.scenario import Template, json_schema, load_scenario, scenario_names
 
-ALL = ("deepsense32", "drive_by", "street_canyon")
+ALL = ("bus_blockage", "deepsense32", "drive_by", "highway", "intersection", "street_canyon")
 
 
 def raw(name="street_canyon"):
     return yaml.safe_load(load_scenario(name).where.read_text())
 
 
-def changed(**fields):
-    """The street canyon with fields replaced; `site__bs_height_m` means site.bs_height_m."""
-    scenario = raw()
+def changed(of="street_canyon", /, **fields):
+    """The street canyon, or another scenario, with fields replaced; `site__bs_height_m` means site.bs_height_m."""
+    scenario = raw(of)
     for path, value in fields.items():
         *parents, last = path.split("__")
         place = scenario
@@ -121,6 +121,79 @@ WRONG = {
     "a wall without end": (changed(buildings__0__height_m=float("inf")), r"height_m = inf.*finite"),
     "a position error without end": (changed(gps__sigma_m=float("inf")), r"sigma_m = inf.*finite"),
     "a vehicle in a wall": (changed(parked=[{"along_m": -85, "across_m": 14}]), r"parked.0 overlaps buildings.0"),
+    "a junction off the street": (
+        changed("intersection", junction__along_m=90),
+        r"junction.along_m = 90: only 0.0 m of the street.*need \d",
+    ),
+    "a junction too near to the end to stop": (
+        changed("intersection", junction__along_m=60),
+        r"junction.along_m = 60: only 16.2 m of the street.*need 45.4 m to stop",
+    ),
+    "a cross street too short to stop": (
+        changed("intersection", junction__cross_street__length_m=70),
+        r"cross_street.length_m = 70: only .* need 30.4 m",
+    ),
+    "a cross street through a building": (
+        changed("intersection", junction__along_m=20),
+        r"buildings.1 stands on the cross street",
+    ),
+    "a cross street through the base station": (
+        changed("intersection", junction__along_m=1, buildings=[]),
+        r"the base station stands on the cross street",
+    ),
+    "a cross street without a lane": (
+        changed("intersection", junction__cross_street__lanes_forward=0, junction__cross_street__lanes_backward=0),
+        r"cross_street has no lane",
+    ),
+    "a yellow too short to stop in": (
+        changed("intersection", junction__yellow_s=1),
+        r"yellow_s = 1 is too short for 16",
+    ),
+    "a green too short to walk in": (
+        changed("intersection", junction__cross_green_s=8),
+        r"cross_green_s = 8 is too short to walk 16.2 m.*at least 20",
+    ),
+    "people without a sidewalk": (
+        changed("intersection", street__sidewalk_width_m=2),
+        r"sidewalk_width_m = 2 is too narrow for traffic.pedestrians.*at least 3.6",
+    ),
+    "cyclists without a lane": (
+        changed("intersection", street__cycle_lane_width_m=0),
+        r"cycle_lane_width_m = 0 is too narrow for traffic.cyclists",
+    ),
+    "people who cross without a signal": (
+        changed("bus_blockage", traffic__pedestrians__crossing_per_minute=1, street__sidewalk_width_m=4),
+        r"crossing_per_minute needs a junction",
+    ),
+    "people who cross where there is no crosswalk": (
+        changed("intersection", junction__crosswalk_width_m=0),
+        r"crosswalk_width_m = 0 is too narrow to cross",
+    ),
+    "a base station on the sidewalk": (
+        changed("intersection", site__street_distance_m=10),
+        r"base station stands on the sidewalk",
+    ),
+    "a bus on the sidewalk": (
+        changed("bus_blockage", parked=[{"vehicle_class": "bus", "along_m": 0, "across_m": 9}]),
+        r"parked.0 stands on the sidewalk",
+    ),
+    "a low gantry over the road": (
+        changed("highway", site__bs_height_m=4),
+        r"street_distance_m = .*gantry hangs at 5 m",
+    ),
+    "a building on the sidewalk": (
+        changed("intersection", buildings__0__across_m=-20),
+        r"buildings.0 stands on the sidewalk",
+    ),
+    "traffic on a lane that is not there": (
+        changed("highway", traffic__lanes__0__lane=6),
+        r"traffic.lanes.0.lane = 6.*6 lanes",
+    ),
+    "a lane described twice": (changed("highway", traffic__lanes__0__lane=2), r"names a lane twice"),
+    "a lane with nobody to choose from": (
+        changed("highway", traffic__lanes__0__shares={"car": 0, "van": 0, "bus": 0, "truck": 0}),
+        r"traffic.lanes.0.shares are all zero",
+    ),
     "no traffic class": (
         changed(traffic__shares={"car": 0, "van": 0, "bus": 0, "truck": 0}),
         r"traffic.shares are all zero",

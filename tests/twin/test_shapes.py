@@ -15,7 +15,7 @@ from twin.propagation.paths import Paths
 from twin.propagation.tracer import Tracer
 from twin.radio import codebook, sweep
 from twin.radio.array import ula_response
-from twin.sensors.gps import GpsSensor
+from twin.sensors import suite
 
 
 def checked(function):
@@ -28,7 +28,8 @@ def test_an_episode_passes_only_what_is_annotated(monkeypatch):
     for name in ("uniform_angle", "uniform_sine", "with_phase_errors", "reversed_order"):
         monkeypatch.setattr(codebook, name, checked(getattr(codebook, name)))
     monkeypatch.setattr(Tracer, "paths", checked(Tracer.paths))
-    monkeypatch.setattr(GpsSensor, "measure", checked(GpsSensor.measure))
+    for name in ("actors_at", "capture_times", "gps_fixes"):
+        monkeypatch.setattr(suite, name, checked(getattr(suite, name)))
     for name in ("street_canyon", "deepsense32", "drive_by"):
         episode = simulator.Simulator(name, 0)
         episode.run()

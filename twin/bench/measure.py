@@ -7,6 +7,7 @@ from functools import partial
 
 import numpy as np
 
+from twin.bench.multimodal import multimodal
 from twin.bench.processes import memory, start
 from twin.bench.timing import Rates, Sizes, best_rate, numba_threads
 from twin.errors import UserError
@@ -22,7 +23,9 @@ SCENARIO = "street_canyon"
 PIPELINE, PIPELINE_ARRIVALS, PIPELINE_VEHICLES = "deepsense32", 40.0, 12
 """Scenario of the whole step; arrivals of vehicles a lane and minute; vehicles a frame that these must come to."""
 
-PARTS = ("sweep", "trace", "generate", "pipeline", "moving", "static", "munich", "memory", "start")
+MODALITIES = ("rf", "gps")
+
+PARTS = ("sweep", "trace", "generate", "pipeline", "moving", "static", "munich", "memory", "start", "multimodal")
 
 
 def bench(parts: Sequence[str] = (), sizes: Sizes | None = None, note: Callable[[str], None] = print) -> Rates:
@@ -54,6 +57,7 @@ def _action(part: str, note: Callable[[str], None]) -> Callable[[Sizes], Rates]:
         compare = {"moving": propagation.moving_scene, "static": propagation.static_scene, "munich": propagation.munich}
         return partial(compare[part], note=note)
     own = {"sweep": sweep, "trace": trace, "generate": generate, "pipeline": pipeline, "memory": memory, "start": start}
+    own["multimodal"] = multimodal
     return own[part]
 
 
@@ -84,12 +88,12 @@ def generate(sizes: Sizes) -> Rates:
     spent = []
     frames = 0
     with numba_threads(1):
-        Simulator(SCENARIO, 0, sizes.episodes).run()  # compiles, or loads what is compiled
+        Simulator(SCENARIO, 0, sizes.episodes).run(modalities=MODALITIES)  # compiles, or loads what is compiled
         for _ in range(sizes.repeats):
             with tempfile.TemporaryDirectory() as folder:
                 frames, wall, processor = 0, time.perf_counter(), time.process_time()
                 for episode in range(sizes.episodes):
-                    recording = Simulator(SCENARIO, 0, episode).run()
+                    recording = Simulator(SCENARIO, 0, episode).run(modalities=MODALITIES)
                     recording.save(folder)
                     frames += recording.frames
                 spent.append((time.perf_counter() - wall, time.process_time() - processor))

@@ -28,6 +28,7 @@ class Sizes:
         first_samples: fewest rays that Sionna launches a solve.
         facets: triangles of the parts of `munich`.
         many_receivers, chunk: receivers of the memory test, and how many of them at a time.
+        multimodal_episodes, multimodal_frames: that are generated with every modality; frames an episode at most.
     """
 
     repeats: int = 3
@@ -45,6 +46,8 @@ class Sizes:
     facets: tuple[int, ...] = (100, 1_000, 10_000, 40_000)
     many_receivers: int = 1_000_000
     chunk: int = 20_000
+    multimodal_episodes: int = 8
+    multimodal_frames: int = 120
 
 
 @contextmanager

@@ -13,9 +13,9 @@ from twin.geometry.facets import Body
 from twin.geometry.scene_files import SceneFile, SceneMaterial, load_builtin_scene, load_scene_file
 from twin.propagation.materials import VEHICLE_CONDUCTIVITY_S_PER_M, RadioMaterial, itu_material
 from twin.scenario_fields import Material, Scenario, Scenery
-from twin.traffic.vehicles import VEHICLE_CLASSES
+from twin.traffic.vehicles import MOTOR_CLASSES, VEHICLE_CLASSES
 
-__all__ = ["VEHICLE_MATERIAL", "Scene", "box_body", "build_scene", "vehicle_shapes"]
+__all__ = ["BODY_MATERIAL", "VEHICLE_MATERIAL", "Scene", "box_body", "build_scene", "vehicle_shapes"]
 
 GROUND_MARGIN_M = 200.0
 """The ground reaches so far beyond everything that stands on it [m]."""
@@ -23,6 +23,9 @@ SURFACE_M = 1e-3
 """What is so near above a body counts as inside [m]."""
 VEHICLE_MATERIAL = RadioMaterial("vehicle", 1.0, VEHICLE_CONDUCTIVITY_S_PER_M)
 """A vehicle's sheet metal: metal of ITU-R P.2040-3, table 3."""
+BODY_MATERIAL = RadioMaterial("body", 7.98, 36.4)
+"""Skin at 60 GHz (Gabriel, Lau and Gabriel, Phys. Med. Biol. 41, 2271, 1996), which lets nothing through: taken for
+cyclists, their cycles within, and pedestrians at any carrier."""
 _FOOTPRINTS = (".geojson", ".json")
 
 
@@ -65,8 +68,11 @@ def box_body(name: str, length_m: float, width_m: float, height_m: float, materi
 
 @cache
 def vehicle_shapes() -> tuple[Body, ...]:
-    """What vehicles look like to waves: a box for each of `twin.traffic.simulate.CLASSES`, in that order."""
-    return tuple(box_body(name, *size, VEHICLE_MATERIAL) for name, size in VEHICLE_CLASSES.items())
+    """What road users look like to waves: a box for each of `VEHICLE_CLASSES`, in that order; of metal if it drives."""
+    return tuple(
+        box_body(name, *size, VEHICLE_MATERIAL if name in MOTOR_CLASSES else BODY_MATERIAL)
+        for name, size in VEHICLE_CLASSES.items()
+    )
 
 
 def _material(name: str, given: Material, scenario: Scenario) -> RadioMaterial:

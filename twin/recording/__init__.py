@@ -2,7 +2,8 @@
 
 from twin.recording.catalogue import Catalogue, Entry, dataset_hash, open_dataset, scan, verify_dataset
 from twin.recording.deepsense import DEFAULT_MAX_BAD, DEFAULT_RATE_HZ, ImportSummary, import_deepsense
-from twin.recording.recording import ARRAYS, BaseStation, CodebookWeights, Recording, RecordingManifest
+from twin.recording.export_summary import ExportSummary
+from twin.recording.recording import ARRAYS, MODALITIES, BaseStation, CodebookWeights, Recording, RecordingManifest
 from twin.recording.store import (
     SCHEMA_VERSION,
     Array,
@@ -23,6 +24,7 @@ __all__ = [
     "ARRAYS",
     "DEFAULT_MAX_BAD",
     "DEFAULT_RATE_HZ",
+    "MODALITIES",
     "SCHEMA_VERSION",
     "Array",
     "ArraySpec",
@@ -30,6 +32,7 @@ __all__ = [
     "Catalogue",
     "CodebookWeights",
     "Entry",
+    "ExportSummary",
     "ImportSummary",
     "Recording",
     "RecordingManifest",

@@ -6,6 +6,7 @@ Both testbeds' column names are understood (scenarios 1-9 and 31 on).
 import csv
 import io
 import re
+from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -22,15 +23,19 @@ COLUMNS = {
     "bs_location": ("unit1_loc", "unit1_gps"),
     "ue_location": ("unit2_loc", "unit2_gps"),
     "ue_location_calibrated": ("unit2_loc_cal",),
+    "camera": ("unit1_rgb", "unit1_camera", "unit1_cam", "unit1_rgb1", "unit1_camera1", "unit1_cam1"),
+    "lidar": ("unit1_lidar", "unit1_lidar1", "unit1_lidar_SCR", "unit1_lidar_scr"),
+    "radar": ("unit1_radar", "unit1_radar1"),
     "beam": ("unit1_beam", "unit1_beam_index"),
     "sequence": ("seq_index",),
     "index": ("index", "abs_index"),
     "time": ("time_stamp", "time_stamp[UTC]"),
 }
-"""The names that a column may have, the first present counts."""
+"""The names that a column may have, the first present counts: of several cameras the first, and of the LiDAR all points
+rather than those that move ("SCR", static clutter removed)."""
 
 LARGEST_INTEGER = 10**9
-_UNREAD = re.compile(r"unit\d_(rgb|camera|cam|lidar|radar)", re.IGNORECASE)
+_SENSOR = re.compile(r"unit\d_(rgb|camera|cam|lidar|radar)", re.IGNORECASE)
 _CLOCK = re.compile(r"(\d{1,2})([-:])(\d{1,2})\2(\d{1,2})(?:([-:.])(\d{1,6}))?")
 NO_FILE = "(no file named)"
 """What stands in for an empty cell: a bad file of that frame."""
@@ -70,10 +75,10 @@ class DeepSenseTable:
         if role not in self.columns:
             raise UserError(f"has no column {' or '.join(COLUMNS[role])}", self.path, remedy)
 
-    @property
-    def unread_columns(self) -> list[str]:
-        """The columns of camera, LiDAR and radar."""
-        return [name for name in self.header if _UNREAD.match(name)]
+    def sensor_columns(self, except_roles: Collection[str]) -> list[str]:
+        """The columns of cameras, LiDARs and radars, except those of some roles."""
+        excepted = {self.columns[role] for role in except_roles}
+        return [name for name in self.header if _SENSOR.match(name) and name not in excepted]
 
     def integers(self, role: str) -> Int[np.ndarray, "sample"]:
         """A column of whole numbers from 0."""

@@ -1,32 +1,27 @@
 """Checked storage of named arrays: a Zarr v3 group with checksums, and a manifest that is written last.
 
 A bundle is a directory with `frames.zarr` and `manifest.json`. Locally it is written under a temporary name, synced
-and renamed, so that it exists whole or not at all; on other storage (any fsspec URL) the manifest, written last,
-commits it.
+and renamed, so that it exists whole or not at all; on other storage (any fsspec URL that is not the local disk) the
+manifest, written last, commits it.
 
 `manifest.json` holds, beside the fields of the manifest, `content_hash` (of those fields, so of what the arrays hold)
 and `files_sha256` (of every stored file, so that no altered byte passes).
 """
 
-import contextlib
-import errno
 import hashlib
 import json
-import os
-import shutil
-import uuid
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
-import fsspec
 import numpy as np
 import zarr
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from zarr.codecs import Crc32cCodec, ZstdCodec
 
 from twin.errors import UserError
+from twin.recording.directory import MANIFEST, filesystem_of, is_url, join, local_path, new_directory
 
 __all__ = [
     "SCHEMA_VERSION",
@@ -39,26 +34,37 @@ __all__ = [
     "join",
     "new_directory",
     "read_array",
+    "read_frames",
     "read_manifest",
     "verify_bundle",
     "write_bundle",
 ]
 
-SCHEMA_VERSION = 1
-MIGRATIONS: dict[int, Callable[[dict[str, Any]], dict[str, Any]]] = {}
+SCHEMA_VERSION = 2
+"""1: power and position; 2: camera, radar and LiDAR beside them."""
+
+
+def _with_sensors(manifest: dict[str, Any]) -> dict[str, Any]:
+    """Version 1 holds nothing that version 2 lacks."""
+    return {**manifest, "schema_version": 2}
+
+
+MIGRATIONS: dict[int, Callable[[dict[str, Any]], dict[str, Any]]] = {1: _with_sensors}
 """From a schema version to the function that lifts a manifest of that version to the next one."""
 
 FRAMES = "frames.zarr"
-MANIFEST = "manifest.json"
+SHARD_BYTES = 1 << 27
+"""A file of frames that are stored one by one holds about so much before compression."""
 
 
 @dataclass(frozen=True)
 class Array:
-    """An array with the names of its dimensions and its unit."""
+    """An array with the names of its dimensions and its unit; `by_frame` stores it in pieces that can be read alone."""
 
     values: np.ndarray
     dims: tuple[str, ...]
     unit: str
+    by_frame: bool = False
 
 
 class ArraySpec(BaseModel):
@@ -86,30 +92,6 @@ class StoredManifest(BaseModel):
 M = TypeVar("M", bound=StoredManifest)
 
 
-def is_url(path: str | Path) -> bool:
-    """Whether `path` is an fsspec URL rather than a local path."""
-    return "://" in str(path)
-
-
-def join(root: str | Path, *parts: str) -> str:
-    """`root` and `parts` joined, for local paths and URLs alike."""
-    return "/".join([str(root).rstrip("/") or "/", *parts])
-
-
-def filesystem_of(path: str | Path) -> tuple[Any, str]:
-    """The fsspec file system of a local path or URL, and the path on it.
-
-    Raises:
-        UserError: the URL's protocol is unknown or its package is not installed.
-    """
-    if not is_url(path):
-        return fsspec.filesystem("file"), str(Path(path).absolute())
-    try:
-        return fsspec.core.url_to_fs(str(path))
-    except (ValueError, ImportError) as error:
-        raise UserError(f"cannot be opened ({error})", path, "name a local path or a URL that fsspec knows") from None
-
-
 def content_hash(manifest: StoredManifest) -> str:
     """SHA-256 of the manifest as canonical JSON: with the hashes of all arrays in it, of the whole content."""
     return _hash_of(json.loads(manifest.model_dump_json()))
@@ -125,11 +107,15 @@ def _canonical(values: np.ndarray) -> np.ndarray:
     return np.asarray(values, dtype=values.dtype.newbyteorder("<"), order="C")
 
 
+def _digest(values: np.ndarray) -> str:
+    return hashlib.sha256(values.reshape(-1).view(np.uint8).data).hexdigest()
+
+
 def _spec(array: Array) -> ArraySpec:
     values = _canonical(array.values)
     if len(array.dims) != values.ndim:
         raise ValueError(f"{len(array.dims)} names for {values.ndim} dimensions")
-    digest = hashlib.sha256(values.tobytes()).hexdigest()
+    digest = _digest(values)
     return ArraySpec(dims=array.dims, shape=values.shape, dtype=values.dtype.str, unit=array.unit, sha256=digest)
 
 
@@ -156,89 +142,10 @@ def _manifest_text(content: dict[str, Any]) -> bytes:
     return (json.dumps(content, indent=1, allow_nan=False) + "\n").encode()
 
 
-@contextlib.contextmanager
-def new_directory(path: str | Path) -> Iterator[str]:
-    """A directory to fill, which appears at `path` when the block ends, and not at all when it raises.
-
-    Local directories are filled under a hidden name beside `path`, synced and renamed. On other storage, where nothing
-    can be renamed, they are filled in place and removed when the block raises; what is there without any manifest was
-    left by a writer that died, and is replaced.
-
-    Raises:
-        UserError: `path` exists already, or cannot be made because a file is in its way.
-    """
-    if is_url(path):
-        filesystem, root = filesystem_of(path)
-        if any(name.endswith(f"/{MANIFEST}") for name in filesystem.find(root)):
-            raise UserError("exists already", path, "choose another output or remove it")
-        if filesystem.exists(root):
-            filesystem.rm(root, recursive=True)
-        with _undone_on_failure(lambda: filesystem.rm(root, recursive=True)):
-            yield str(path)
-        return
-    target = Path(path).absolute()
-    if _is_taken(target):
-        raise UserError("exists already", path, "choose another output or remove it")
-    draft_path = target.parent / f".{target.name[:64]}.{uuid.uuid4().hex[:8]}.partial"
-    new_parents = [parent for parent in target.parents if not parent.exists()]
-    try:
-        draft_path.mkdir(parents=True)
-    except (FileExistsError, NotADirectoryError):
-        raise UserError("cannot be made, a file is in its way", path, "choose another output") from None
-    except FileNotFoundError as error:
-        raise UserError(f"cannot be made ({error.strerror})", path, "choose another output") from None
-
-    def undo() -> None:
-        shutil.rmtree(draft_path, ignore_errors=True)
-        for parent in new_parents:
-            parent.rmdir()
-
-    with _failing_at(path), _undone_on_failure(undo):
-        yield str(draft_path)
-        _sync_tree(draft_path)
-        try:
-            draft_path.rename(target)
-        except OSError as error:
-            if error.errno not in (errno.ENOTEMPTY, errno.EEXIST, errno.ENOTDIR):
-                raise
-            raise UserError("was made by another writer meanwhile", path, "choose another output") from None
-    _sync_directory(target.parent)
-
-
-def _is_taken(path: Path) -> bool:
-    try:
-        path.lstat()
-    except (FileNotFoundError, NotADirectoryError):
-        return False
-    except OSError as error:
-        raise UserError(f"cannot be made ({error.strerror})", path, "choose another output") from None
-    return True
-
-
-@contextlib.contextmanager
-def _undone_on_failure(undo: Callable[[], Any]) -> Iterator[None]:
-    try:
-        yield
-    except BaseException:
-        with contextlib.suppress(OSError):
-            undo()
-        raise
-
-
-@contextlib.contextmanager
-def _failing_at(path: str | Path) -> Iterator[None]:
-    """An OSError that names no file (a full disk does not) gets the name of what was being written."""
-    try:
-        yield
-    except OSError as error:
-        if error.filename is None:
-            error.filename = str(path)
-        raise
-
-
 def _zarr_store(path: str | Path) -> Any:
     frames = join(path, FRAMES)
-    return zarr.storage.FsspecStore.from_url(frames) if is_url(path) else zarr.storage.LocalStore(frames)
+    local = local_path(frames)
+    return zarr.storage.LocalStore(local) if local else zarr.storage.FsspecStore.from_url(frames)
 
 
 def _files_hash(path: str | Path) -> str:
@@ -256,10 +163,13 @@ def _write_arrays(store: Any, arrays: Mapping[str, Array]) -> None:
     group = zarr.create_group(store=store, zarr_format=3)
     for name, array in sorted(arrays.items()):
         values = _canonical(array.values)
+        whole = tuple(max(1, n) for n in values.shape)
+        pieces = (1, *whole[1:]) if array.by_frame else whole
         stored = group.create_array(
             name,
             shape=values.shape,
-            chunks=tuple(max(1, n) for n in values.shape),
+            chunks=pieces,
+            shards=(_frames_a_shard(values), *whole[1:]) if array.by_frame else None,
             dtype=values.dtype,
             dimension_names=array.dims,
             compressors=[ZstdCodec(level=1, checksum=True), Crc32cCodec()],
@@ -268,19 +178,9 @@ def _write_arrays(store: Any, arrays: Mapping[str, Array]) -> None:
         stored[...] = values
 
 
-def _sync_tree(root: Path) -> None:
-    for directory, _, files in os.walk(root):
-        for name in files:
-            descriptor = os.open(os.path.join(directory, name), os.O_RDONLY)
-            os.fsync(descriptor)
-            os.close(descriptor)
-        _sync_directory(Path(directory))
-
-
-def _sync_directory(directory: Path) -> None:
-    descriptor = os.open(directory, os.O_RDONLY)
-    os.fsync(descriptor)
-    os.close(descriptor)
+def _frames_a_shard(values: np.ndarray) -> int:
+    """All frames in one file, or as many as make `SHARD_BYTES`."""
+    return int(min(max(1, len(values)), max(1, SHARD_BYTES // max(1, values[:1].nbytes))))
 
 
 def read_manifest(path: str | Path, model: type[M]) -> M:
@@ -343,6 +243,22 @@ def read_array(path: str | Path, name: str, manifest: StoredManifest) -> np.ndar
     return values
 
 
+def read_frames(path: str | Path, name: str, manifest: StoredManifest, frames: slice) -> np.ndarray:
+    """Some frames of the array `name`, without reading the others; the checksums of what is read are verified.
+
+    Raises:
+        UserError: the manifest does not name it, or those frames are missing, cut or altered.
+    """
+    if name not in manifest.arrays:
+        raise UserError(f"has no array {name!r}", path, f"it holds {', '.join(manifest.arrays) or 'none'}")
+    try:
+        stored = zarr.open_array(store=_zarr_store(path), path=name, mode="r", zarr_format=3)
+        return _canonical(np.asarray(stored[frames]))
+    except Exception as error:  # damaged bytes make the decoders raise anything
+        what = f"array {name!r} cannot be read ({type(error).__name__})"
+        raise UserError(what, path, "make the recording again or fetch it again") from None
+
+
 def _load(path: str | Path, name: str, spec: ArraySpec) -> tuple[str | None, np.ndarray]:
     """What is wrong with an array, or None and the array."""
     nothing = np.empty(0)
@@ -353,7 +269,7 @@ def _load(path: str | Path, name: str, spec: ArraySpec) -> tuple[str | None, np.
         values = _canonical(np.asarray(stored[...]))
     except Exception as error:  # damaged bytes make the decoders raise anything
         return f"cannot be read ({type(error).__name__})", nothing
-    if hashlib.sha256(values.tobytes()).hexdigest() != spec.sha256:
+    if _digest(values) != spec.sha256:
         return "differs from its manifest", nothing
     return None, values
 

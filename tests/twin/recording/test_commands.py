@@ -22,7 +22,7 @@ def test_an_import_and_what_it_says(folder, tmp_path, capsys, monkeypatch):
     code, out, err = run(["import", folder.csv, "--out", tmp_path / "out"], capsys, monkeypatch)
     assert (code, err) == (0, "")
     assert "30 samples in 2 sequences of scenario7" in out
-    assert "present and not read: unit1_rgb" in out
+    assert "present and not read: unit2_rgb" in out
     code, out, _ = run(["verify", tmp_path / "out"], capsys, monkeypatch)
     assert (code, out) == (0, f"{tmp_path}/out: 2 of 2 recordings are whole\n")
 

@@ -26,11 +26,11 @@ needs_real_data = pytest.mark.skipif(not REAL.exists(), reason="needs ../shared/
 def test_a_folder_becomes_one_recording_a_sequence(folder, tmp_path):
     summary = import_deepsense(folder.csv, tmp_path / "out")
     assert (summary.samples, summary.sequences, summary.beam_label_disagreements) == (30, 2, 0)
-    assert summary.columns_present == ["unit1_rgb"]
+    assert summary.columns_present == ["unit2_rgb"]
     first, second = (entry.open() for entry in scan(tmp_path / "out").episodes)
     assert (first.frames, second.frames) == (14, 16)
     assert first.manifest.scenario_name == "scenario7"
-    assert first.manifest.columns_present == ["unit1_rgb"]
+    assert first.manifest.columns_present == ["unit2_rgb"]
     power = np.loadtxt(folder.root / "unit1/mmWave_data/p14.txt")
     np.testing.assert_array_equal(second.arrays["rf"][0], power.astype(np.float32))
     assert second.best_beam()[0] == int(folder.rows[14]["unit1_beam"]) - 1
@@ -301,7 +301,7 @@ def test_a_structural_fault_stops_the_import_and_leaves_nothing(folder, tmp_path
 
 
 def test_a_column_that_is_there_twice(folder, tmp_path):
-    folder.csv.write_text(folder.csv.read_text().replace("unit1_rgb", "unit2_loc"))
+    folder.csv.write_text(folder.csv.read_text().replace("unit2_rgb", "unit2_loc"))
     with pytest.raises(UserError, match="has the column 'unit2_loc' twice"):
         import_deepsense(folder.csv, tmp_path / "out")
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from twin.scenario import Template, load_scenario
-from twin.traffic.idm import follow_lanes
+from twin.traffic.idm import UNSIGNALLED, Drivers, follow_lanes
 from twin.traffic.simulate import CLASSES, simulate_traffic
 from twin.traffic.vehicles import VEHICLE_CLASSES
 
@@ -13,18 +13,19 @@ IDM = (1.5, 2.0, 1.5, 2.0)
 
 def follow(arrival, desired, street=1000.0, frames=600, length=4.6):
     count = len(arrival)
-    return follow_lanes(
-        np.zeros(count, int),
-        np.array(arrival, float),
-        np.full(count, length),
-        np.array(desired, float),
-        IDM,
-        street,
-        0.0,
-        0.1,
-        frames,
-        0.02,
+    drivers = Drivers(
+        lane=np.zeros(count, int),
+        arrival_s=np.array(arrival, float),
+        length_m=np.full(count, length),
+        desired_mps=np.array(desired, float),
+        idm=np.tile(IDM, (count, 1)),
+        end_m=np.full(count, street),
+        line_m=np.full(count, np.inf),
+        exit_m=np.full(count, np.inf),
+        phase=np.full(count, UNSIGNALLED),
+        walks=np.zeros(count, bool),
     )
+    return follow_lanes(drivers, None, 0.0, 0.1, frames, 0.02)
 
 
 def test_alone_on_the_road_a_driver_drives_as_desired():
@@ -82,16 +83,52 @@ def test_velocity_is_the_derivative_of_position():
     assert np.cos(heading - trace.box[0, 0, 6]) == pytest.approx(1, abs=1e-6)
 
 
-def test_traffic_on_both_sides_drives_on_the_right():
-    """Seen along its heading every vehicle has the street's middle on its left."""
-    scenario, _ = load_scenario("street_canyon").draw(0, 3)
+@pytest.mark.parametrize("side", ["left", "right"])
+def test_traffic_keeps_to_the_side_of_its_country(side):
+    """Who drives on the right has the middle of the street on the left, seen along the heading."""
+    raw = dict(load_scenario("street_canyon").raw)
+    raw["street"] = {**raw["street"], "drives_on": side}
+    scenario, _ = Template(raw, "x").draw(0, 3)
     trace = simulate_traffic(scenario, 100, 0, 3)
     there = trace.actor_id >= 0
-    across = trace.box[there][:, 1] - scenario.site.street_distance_m
-    headings = np.cos(trace.box[there][:, 6])
-    assert len(np.unique(np.sign(headings))) == 2
-    sides = np.sign(across) * np.sign(headings)
-    assert (sides == sides[0]).all()
+    heading = trace.box[there][:, 6]
+    to_middle = np.array([0.0, scenario.site.street_distance_m]) - trace.box[there][:, :2] * [0, 1]
+    leftward = -np.sin(heading) * to_middle[:, 0] + np.cos(heading) * to_middle[:, 1]
+    assert len(np.unique(np.sign(np.cos(heading)))) == 2
+    assert (leftward > 0).all() if side == "right" else (leftward < 0).all()
+
+
+def test_a_median_parts_the_directions():
+    raw = dict(load_scenario("street_canyon").raw)
+    raw["street"] = {**raw["street"], "median_width_m": 3.0}
+    raw["site"] = {**raw["site"], "street_distance_m": 15}
+    scenario, _ = Template(raw, "x").draw(0, 3)
+    trace = simulate_traffic(scenario, 100, 0, 3)
+    across = trace.box[trace.actor_id >= 0][:, 1] - 15
+    assert np.unique(np.abs(across).round(6)) == pytest.approx([1.5 + 3.25 / 2, 1.5 + 3.25 * 1.5])
+
+
+def test_a_lane_may_have_traffic_of_its_own():
+    raw = dict(load_scenario("street_canyon").raw)
+    own = {"lane": 0, "arrivals_per_minute": 12, "speed_mps": 5, "shares": {"car": 0, "van": 0, "bus": 1, "truck": 0}}
+    raw["traffic"] = {**raw["traffic"], "arrivals_per_minute": 0, "lanes": [own], "warmup_s": 60}
+    scenario, _ = Template(raw, "x").draw(0, 0)
+    trace = simulate_traffic(scenario, 200, 0, 0)
+    others = trace.actor_id > 0
+    assert others.sum(axis=1).mean() > 3
+    assert (trace.actor_class[others] == CLASSES.index("bus")).all()
+    assert trace.box[others][:, 1] == pytest.approx(12 - 1.5 * 3.25)
+    speed = np.linalg.norm(trace.velocity_mps[others], axis=-1)
+    assert 3 < speed.mean() < 5.5
+
+
+def test_the_beginning_does_not_depend_on_how_long_is_recorded():
+    scenario, _ = load_scenario("street_canyon").draw(0, 4)
+    short, long = (simulate_traffic(scenario, frames, 0, 4) for frames in (40, 120))
+    slots = short.actor_id.shape[1]
+    np.testing.assert_array_equal(long.actor_id[:40, :slots], short.actor_id)
+    np.testing.assert_array_equal(long.box[:40, :slots], short.box)
+    assert (long.actor_id[:40, slots:] == -1).all()
 
 
 def test_arrivals_are_poisson_with_the_rate_of_the_scenario():
