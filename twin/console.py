@@ -28,7 +28,15 @@ from typer.exceptions import TyperException
 
 from twin.errors import UserError
 
-__all__ = ["EpisodeProgress", "as_user_error", "print_json", "progress_bar", "run_command_line", "warn_in_one_line"]
+__all__ = [
+    "EpisodeProgress",
+    "as_user_error",
+    "is_interrupt",
+    "print_json",
+    "progress_bar",
+    "run_command_line",
+    "warn_in_one_line",
+]
 
 _USER_ERRNOS = {
     errno.ENOSPC: "the disk is full; free some space and run the command again",
@@ -81,10 +89,19 @@ def _call(command: Callable[[], Any]) -> None:
         if mendable is None:
             raise
         _fail(str(mendable))
-    except KeyboardInterrupt:
+    except (KeyboardInterrupt, SystemError) as error:
+        if not is_interrupt(error):
+            raise
         raise SystemExit(130) from None
     if isinstance(code, int) and code:
         raise SystemExit(code)
+
+
+def is_interrupt(error: BaseException | None) -> bool:
+    """Whether the user pressed Ctrl-C. When a kernel is just returning its arrays, one or several SystemErrors hide it."""
+    while isinstance(error, SystemError):
+        error = error.__cause__ or error.__context__
+    return isinstance(error, KeyboardInterrupt)
 
 
 def as_user_error(error: OSError) -> UserError | None:

@@ -10,7 +10,7 @@ from typing import Any
 
 from fsspec.implementations.memory import MemoryFileSystem
 
-from twin.console import as_user_error
+from twin.console import as_user_error, is_interrupt
 from twin.episodes import (
     EpisodeRequest,
     episode_name,
@@ -148,7 +148,7 @@ def _keeping_what_is_whole(place: str, out: str | Path, episodes: int) -> Iterat
             raise UserError(error.what, error.where, f"{error.remedy}; {stays}") from None
         if error:
             raise error from None
-        if isinstance(failure, KeyboardInterrupt) and whole:
+        if is_interrupt(failure) and whole:
             warnings.warn(f"{out}: {stays}", stacklevel=2)
         raise
 

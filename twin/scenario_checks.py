@@ -9,6 +9,9 @@ from twin.street_checks import check_street
 
 __all__ = ["check_world"]
 
+MOST_CUBE_SAMPLES = 64_000_000
+"""Of a frame of the radar: half a gigabyte of complex64."""
+
 
 def check_world(scenario: Scenario, where: object) -> None:
     """What single fields cannot tell."""
@@ -37,4 +40,16 @@ def check_world(scenario: Scenario, where: object) -> None:
             raise UserError(f"{field}.slant_deg turns no measured pattern", where, "leave it out, the file has it")
     if scenario.radio.codebook.kind == "measured" and scenario.radio.codebook.file is None:
         raise UserError("radio.codebook.file is missing", where, "name the npz of the measured patterns")
+    _check_sensors(scenario, where)
     check_street(scenario, where)
+
+
+def _check_sensors(scenario: Scenario, where: object) -> None:
+    lidar, radar = scenario.lidar, scenario.radar
+    if lidar.lowest_deg > lidar.highest_deg:
+        what = f"lidar.lowest_deg = {lidar.lowest_deg:g} is above highest_deg = {lidar.highest_deg:g}"
+        raise UserError(what, where, "name the lower of the two first")
+    samples = radar.antennas * radar.samples * radar.chirps
+    if samples > MOST_CUBE_SAMPLES:
+        what = f"radar.antennas x samples x chirps = {samples}"
+        raise UserError(what, where, f"ask for at most {MOST_CUBE_SAMPLES} a frame")

@@ -4,6 +4,7 @@ Either is a `concurrent.futures.Executor`, and nothing more is asked of it.
 """
 
 import asyncio
+import logging
 import multiprocessing
 import os
 import re
@@ -113,40 +114,50 @@ def cluster(address: str) -> Iterator[Executor]:
     if not re.fullmatch(r"(tcp|tls|ucx|ws|wss)://[^\s/]+:\d{1,5}", address):
         raise UserError("is no address of a scheduler", f"--cluster {address}", "give one like tcp://127.0.0.1:8786")
     try:
+        from distributed import Client
         from distributed.scheduler import KilledWorker
     except ImportError:
         raise UserError("Dask is not installed", "--cluster", "pip install 'jepa-msac-twin[cluster]'") from None
-    client = _connected(address)
-    done = threading.Event()
-    try:
-        executor = client.get_executor(pure=False)
+    with _silent("distributed.client", "tornado.application"):  # what they say in pages is one line here
+        client = _connected(Client, address)
+        done = threading.Event()
         threading.Thread(target=_watch, args=(client, address, done), daemon=True).start()
+        executor = client.get_executor(pure=False)
         try:
             yield executor
+        except KilledWorker:
+            what = "several workers died of the same piece of work, of too little memory perhaps"
+            raise UserError(what, address, "see their logs") from None
+        except CancelledError:
+            raise UserError("the scheduler is gone", address, "start it again") from None
+        except ImportError as error:
+            raise UserError(f"a worker lacks a package ({error})", address, "install the same there as here") from None
         finally:
             done.set()
             with suppress(OSError, CancelledError):
                 executor.shutdown(wait=False)
-    except KilledWorker:
-        what = "several workers died of the same piece of work, of too little memory perhaps"
-        raise UserError(what, address, "see their logs") from None
-    except CancelledError:
-        raise UserError("the scheduler is gone", address, "start it again") from None
-    except ImportError as error:
-        raise UserError(
-            f"its workers lack what this machine has ({error})", address, "install the same there"
-        ) from None
+            client.close(ANSWER_S)
+
+
+@contextmanager
+def _silent(*names: str) -> Iterator[None]:
+    """Nothing is logged under these names."""
+    loggers = [logging.getLogger(name) for name in names]
+    before = [logger.disabled for logger in loggers]
+    for logger in loggers:
+        logger.disabled = True
+    try:
+        yield
     finally:
-        client.close(ANSWER_S)
+        for logger, disabled in zip(loggers, before, strict=True):
+            logger.disabled = disabled
 
 
-def _connected(address: str) -> Any:
-    from distributed import Client
-
+def _connected(make_client: Callable[..., Any], address: str) -> Any:
     try:
         with ThreadPoolExecutor(1) as thread:  # this one may have an event loop of its own
             thread.submit(asyncio.run, asyncio.wait_for(_greet(address), ANSWER_S)).result()
-        client = Client(address, timeout=ANSWER_S, set_as_default=False)
+        client = make_client(address, timeout=ANSWER_S, set_as_default=False)
     except (OSError, ValueError, TimeoutError) as error:
         what = f"no scheduler answers within {ANSWER_S:g} s ({type(error).__name__})"
         raise UserError(what, address, "start one with `dask scheduler`, or mend the address") from None

@@ -45,7 +45,7 @@ def test_an_output_that_exists_is_refused_unless_it_is_to_be_completed(generated
     request = ("generate", "street_canyon", "--out", out, "--episodes", 2, "--frames", 20, "--seed")
     assert "--resume" in refused(twin(*request, 1))
     again = twin(*request, 1, "--resume", "--json")
-    assert json.loads(again.stdout) == said
+    assert json.loads(again.stdout)["dataset_hash"] == said["dataset_hash"]
     refused(twin(*request, 2, "--resume"))
 
 

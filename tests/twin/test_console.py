@@ -66,3 +66,17 @@ def test_json_output_is_one_object(capsys):
     assert json.loads(capsys.readouterr().out) == {"windows": 3}
     with pytest.raises(ValueError, match="JSON"):
         print_json({"value": float("nan")})
+
+
+def test_ctrl_c_is_status_130_also_where_a_kernel_makes_a_system_error_of_it(capsys, monkeypatch):
+    def action() -> None:
+        hidden = SystemError("returned a result with an exception set")
+        hidden.__cause__ = KeyboardInterrupt()
+        raise SystemError("returned a result with an exception set") from hidden
+
+    def defect() -> None:
+        raise SystemError("something else")
+
+    assert outcome(action, capsys, monkeypatch) == (130, "")
+    with pytest.raises(SystemError, match="something else"):
+        outcome(defect, capsys, monkeypatch)

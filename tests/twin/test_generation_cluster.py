@@ -2,6 +2,7 @@
 
 import json
 import os
+import signal
 import socket
 import subprocess
 import sys
@@ -85,9 +86,9 @@ def test_a_worker_is_killed_and_nothing_is_lost_or_made_twice(cluster, plain, tm
         made.append(frames)
         if len(made) == 2:
             first.kill()
+            first.wait()
 
     total = generate_dataset("street_canyon", tmp_path / "out", **REQUEST, cluster=address, on_frames=kill_one)
-    assert first.wait() != 0
     assert made == [30] * 12
     assert total == 360
     assert hashes(tmp_path / "out") == hashes(plain)
@@ -119,16 +120,29 @@ def test_a_users_error_comes_back_from_a_cluster(cluster, tmp_path):
     assert not (tmp_path / "out").exists()
 
 
-@pytest.mark.long
-def test_a_scheduler_that_is_lost_is_one_line_and_what_is_whole_stays(cluster, tmp_path):
+def generate(*options):
+    """`twin generate`, and its standard error."""
+    command = ["-m", "twin.cli", "generate", "street_canyon", "--frames", "30", "--modalities", "rf,gps", *options]
+    return subprocess.Popen([sys.executable, *map(str, command)], stderr=subprocess.PIPE, text=True)
+
+
+@pytest.mark.parametrize("end", ["the scheduler is killed", "Ctrl-C"])
+def test_an_end_in_the_middle_is_one_line_and_what_is_whole_stays(cluster, tmp_path, end):
     address, workers, scheduler = cluster
     workers(1)
-    with pytest.raises(UserError, match="the scheduler is gone") as loss:
-        generate_dataset(
-            "street_canyon", tmp_path / "out", **REQUEST, cluster=address, on_frames=lambda _: scheduler.kill()
-        )
-    assert "are whole and stay, --resume completes them" in str(loss.value)
-    assert not any(verify_dataset(tmp_path / "out").values())
+    out, until = tmp_path / "out", time.monotonic() + HANG_S
+    command = generate("--out", out, "--episodes", 2000, "--cluster", address)
+    while not list(out.glob("episode-*")):
+        assert time.monotonic() < until
+        assert command.poll() is None
+        time.sleep(0.01)
+    scheduler.kill() if end == "the scheduler is killed" else command.send_signal(signal.SIGINT)
+    said = command.communicate(timeout=HANG_S)[1]
+    assert said.count("\n") == 1, said
+    assert command.returncode == (2 if end == "the scheduler is killed" else 130)
+    assert "of 2000 episodes are whole and stay, --resume completes them" in said
+    assert ("the scheduler is gone" in said) == (end == "the scheduler is killed")
+    assert not any(problems for name, problems in verify_dataset(out).items() if name in hashes(out))
 
 
 def test_a_scheduler_without_workers_is_one_line(cluster, tmp_path):
@@ -156,11 +170,9 @@ def nobody():
 @pytest.mark.parametrize("listener", ["silent", "nobody"])
 def test_a_scheduler_that_does_not_answer_is_one_line(listener, request, tmp_path):
     address = request.getfixturevalue(listener)
-    command = ["-m", "twin.cli", "generate", "street_canyon", "--frames=3", "--out", tmp_path / "out"]
-    command += ["--cluster", address]
-    done = subprocess.run([sys.executable, *map(str, command)], capture_output=True, text=True, timeout=HANG_S)
-    assert done.returncode == 2
-    (line,) = done.stderr.splitlines()
+    command = generate("--out", tmp_path / "out", "--cluster", address)
+    (line,) = command.communicate(timeout=HANG_S)[1].splitlines()
+    assert command.returncode == 2
     assert line.startswith(f"error: {address}: no scheduler answers within 5 s")
     assert not (tmp_path / "out").exists()
 

@@ -17,6 +17,7 @@ from twin.generation import generate_dataset
 from twin.recording import dataset_hash, scan, verify_dataset
 from twin.workers import processes
 
+FRAMES = 150
 HANG_S = 300
 """A test that waits longer than this has failed."""
 
@@ -29,7 +30,7 @@ def hash_of(place):
 
 def start(out, episodes, *options):
     """`twin generate` in a group of processes of its own, as a terminal starts it."""
-    command = ["generate", "street_canyon", "--out", str(out), "--episodes", str(episodes), "--frames", "60"]
+    command = ["generate", "street_canyon", "--out", str(out), "--episodes", str(episodes), "--frames", str(FRAMES)]
     return subprocess.Popen(
         [sys.executable, "-m", "twin.cli", *command, "--modalities", "rf,gps", "--resume", *map(str, options)],
         start_new_session=True,
@@ -155,18 +156,22 @@ def test_workers_do_not_outlive_a_parent_that_is_killed(tmp_path):
 
 @pytest.mark.long
 def test_killed_at_a_hundred_moments_the_dataset_becomes_what_it_would_have_been(tmp_path):
-    """Half of the kills come at any moment of a run, half of them while it writes; the whole group or the parent."""
-    episodes, kills = 120, 100
-    generate_dataset("street_canyon", tmp_path / "plain", episodes=episodes, frames=60, modalities=("rf", "gps"))
+    """Some of the kills come before anything is written, the others soon after; of the group or its parent."""
+    episodes, kills = 200, 100
+    generate_dataset("street_canyon", tmp_path / "plain", episodes=episodes, frames=FRAMES, modalities=("rf", "gps"))
     out, rng = tmp_path / "out", random.Random(0)
-    for kill in range(kills):
+
+    def written():
+        return set(out.glob("*")) | set(out.glob(".*"))
+
+    for _ in range(kills):
+        before = written()
         command = start(out, episodes, "--workers", rng.choice((1, 2)))
-        if kill % 2:
-            before = set(out.glob("*")) | set(out.glob(".*"))
-            wait_until(lambda: command.poll() is not None or (set(out.glob("*")) | set(out.glob(".*"))) - before)  # noqa: B023
-            time.sleep(rng.uniform(0, 0.1))
+        if rng.random() < 0.25:
+            time.sleep(rng.uniform(0, 1))
         else:
-            time.sleep(rng.uniform(0, 4))
+            wait_until(lambda: command.poll() is not None or written() - before)  # noqa: B023
+            time.sleep(rng.uniform(0, 0.05))
         assert command.poll() is None, "there are too few episodes for so many kills"
         rng.choice((os.kill, os.killpg))(command.pid, signal.SIGKILL)
         command.wait()
@@ -176,7 +181,7 @@ def test_killed_at_a_hundred_moments_the_dataset_becomes_what_it_would_have_been
         if out.exists():
             assert not scan(out).damaged
     assert not any(verify_dataset(out).values())
-    left = start(out, episodes, "--workers", 2)
-    assert left.communicate(timeout=HANG_S)[1] == ""
+    last = start(out, episodes, "--workers", 2)
+    assert last.communicate(timeout=HANG_S)[1] == ""
     assert hash_of(out) == hash_of(tmp_path / "plain")
     assert not list(out.glob(".*"))

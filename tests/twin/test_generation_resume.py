@@ -104,22 +104,23 @@ def test_another_version_or_backend_is_another_request(dataset):
     assert request.difference("episode-00002", manifest) == "it has another name"
 
 
-def test_what_was_kept_on_request_is_seen_in_the_manifest(dataset):
-    """As if the episode had been made with --keep: what counts are the arrays that a manifest names."""
-    manifest = Recording.open(dataset / "episode-00000").manifest
-    spec = manifest.arrays["valid_rf"]
-    names = ("radar", "valid_radar", "radar_cube", "lidar", "valid_lidar", "camera", "valid_camera")
-    names += ("truth/camera_depth_m",)
-    kept = manifest.model_copy(update={"arrays": {**manifest.arrays, **dict.fromkeys(names, spec)}})
-    every = ("rf", "gps", "camera", "radar", "lidar")
-
-    def difference(*keep):
-        request = episodes.EpisodeRequest(load_scenario("street_canyon"), 3, 30, every, keep, "numba")
-        return request.difference("episode-00000", kept)
-
-    assert difference("camera_depth", "radar_cube") is None
-    assert difference() == "keep radar_cube,camera_depth, not nothing"
-    assert difference("radar_cube", "lidar_points") == "keep radar_cube,camera_depth, not radar_cube,lidar_points"
+def test_every_choice_of_what_is_recorded_and_kept_is_told_apart(tmp_path):
+    every, keep = ("rf", "gps", "camera", "radar", "lidar"), ("radar_cube", "camera_depth")
+    request = {"episodes": 1, "frames": 2, "modalities": every, "keep": keep}
+    generate_dataset("street_canyon", tmp_path / "out", **request)
+    assert generate_dataset("street_canyon", tmp_path / "out", **{**request, "keep": keep[::-1]}) == 0
+    for other, difference in (
+        ((), "keep radar_cube,camera_depth, not nothing"),
+        (("radar_cube",), "keep radar_cube,camera_depth, not radar_cube"),
+        ((*keep, "lidar_points"), "keep radar_cube,camera_depth, not radar_cube,lidar_points,camera_depth"),
+        ((*keep, "camera_instance"), "keep radar_cube,camera_depth, not radar_cube,camera_depth,camera_instance"),
+    ):
+        with pytest.raises(UserError, match=difference):
+            generate_dataset("street_canyon", tmp_path / "out", **{**request, "keep": other})
+    for name in ("rf", "gps", "lidar"):
+        others = tuple(modality for modality in every if modality != name)
+        with pytest.raises(UserError, match=f"modalities {','.join(every)}, not {','.join(others)}"):
+            generate_dataset("street_canyon", tmp_path / "out", **{**request, "modalities": others})
 
 
 @pytest.mark.parametrize("name", ["notes.txt", "pictures/cat.jpg"])

@@ -15,7 +15,7 @@ from typer.testing import CliRunner
 from twin.cli import commands
 from twin.errors import UserError
 from twin.generation import dataset_summary, generate_dataset
-from twin.recording import dataset_hash, scan, verify_bundle, verify_dataset
+from twin.recording import dataset_hash, join, scan, verify_bundle, verify_dataset
 from twin.recording.directory import MANIFEST, new_directory
 
 REQUEST = {"episodes": 3, "frames": 20, "seed": 3, "modalities": ("rf", "gps")}
@@ -42,6 +42,21 @@ def memory():
 def put(url, content):
     filesystem, path = fsspec.core.url_to_fs(url)
     filesystem.pipe_file(path, content)
+
+
+@pytest.mark.parametrize(
+    ("root", "joined"),
+    [
+        ("/", "/drive"),
+        ("data/", "data/drive"),
+        ("memory://", "memory:///drive"),
+        ("file:///", "file:///drive"),
+        ("s3://bucket/data/", "s3://bucket/data/drive"),
+        ("simplecache::memory://data", "simplecache::memory://data/drive"),
+    ],
+)
+def test_a_place_below_a_directory_or_url(root, joined):
+    assert join(root, "drive") == joined
 
 
 def test_in_memory_a_dataset_is_the_same_as_on_the_disk(expected, memory):

@@ -194,6 +194,18 @@ WRONG = {
         changed("highway", traffic__lanes__0__shares={"car": 0, "van": 0, "bus": 0, "truck": 0}),
         r"traffic.lanes.0.shares are all zero",
     ),
+    "a LiDAR upside down": (
+        changed(lidar={"lowest_deg": 10, "highest_deg": -10}),
+        r"lidar.lowest_deg = 10 is above highest_deg = -10",
+    ),
+    "a LiDAR whose lowest ring is drawn above the highest": (
+        changed(lidar={"lowest_deg": {"uniform": [20, 40]}, "highest_deg": 15}),
+        r"lidar.lowest_deg = \S+ is above highest_deg = 15",
+    ),
+    "a radar cube beyond any memory": (
+        changed(radar={"antennas": 64, "samples": 1024, "chirps": 1024}),
+        r"radar.antennas x samples x chirps = 67108864.*at most 64000000",
+    ),
     "no traffic class": (
         changed(traffic__shares={"car": 0, "van": 0, "bus": 0, "truck": 0}),
         r"traffic.shares are all zero",
@@ -206,6 +218,15 @@ def test_a_wrong_scenario_names_field_value_and_what_is_allowed(scenario, messag
     with pytest.raises(UserError, match=message) as error:
         Template(scenario, "scenario.yaml").draw(0, 0)
     assert "\n" not in str(error.value)
+
+
+def test_a_single_ring_and_a_large_radar_cube_are_a_world():
+    level = {"rings": 1, "lowest_deg": 3, "highest_deg": 3}
+    scenario, _ = Template(changed(lidar=level, radar={"antennas": 64, "samples": 1000, "chirps": 1000}), "x").draw(
+        0, 0
+    )
+    assert scenario.lidar.lowest_deg == scenario.lidar.highest_deg == 3
+    assert scenario.radar.antennas * scenario.radar.samples * scenario.radar.chirps == 64_000_000
 
 
 def test_a_missing_field_is_named():
@@ -274,3 +295,11 @@ def test_a_damaged_scenario_is_a_world_or_a_users_error(data):
         return
     for place, value in leaves(drawn.model_dump()):
         assert not isinstance(value, float) or math.isfinite(value), place
+
+
+@pytest.mark.parametrize("sensor", ["camera", "lidar", "radar", "gps"])
+def test_drive_by_draws_every_number_of_every_sensor(sensor):
+    fixed = {"width_px", "height_px", "carrier_hz", "sample_rate_hz", "samples", "chirp_interval_s", "antennas", "clutter"}
+    drawn = load_scenario("drive_by").draw(0, 0)[1]
+    fields = set(type(getattr(load_scenario("drive_by").draw(0, 0)[0], sensor)).model_fields)
+    assert {name for name in fields - fixed if f"{sensor}.{name}" not in drawn} == set()

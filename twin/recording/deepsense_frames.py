@@ -2,20 +2,17 @@
 
 import math
 import os
-import signal
-import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import Executor, ProcessPoolExecutor, ThreadPoolExecutor
-from concurrent.futures.process import BrokenProcessPool
-from contextlib import AbstractContextManager, contextmanager
+from concurrent.futures import BrokenExecutor, Executor, ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass, field
-from multiprocessing import get_context
 from pathlib import Path
 
 import numpy as np
 from jaxtyping import Bool, Shaped
 
 from twin.errors import UserError
+from twin.workers import processes
 
 __all__ = ["BadFiles", "Column", "LidarFill", "Reading", "sensor_pool", "text_pool"]
 
@@ -23,50 +20,30 @@ FILES_A_TASK = 8
 
 
 @contextmanager
-def _pool(pool: Executor) -> Iterator[Executor]:
-    """The pool; what has not begun when the block ends, or raises, is dropped."""
+def text_pool(threads: int | None = None) -> Iterator[Executor]:
+    """Threads that read small files: they wait for the disk, not for the processor."""
+    pool = ThreadPoolExecutor(threads)
     try:
         yield pool
-    except BrokenProcessPool:
-        raise UserError("a process that reads died, for want of memory?", "import", "give fewer --workers") from None
     finally:
         pool.shutdown(cancel_futures=True)
 
 
-def text_pool() -> AbstractContextManager[Executor]:
-    """Threads that read small files: they wait for the disk, not for the processor."""
-    return _pool(ThreadPoolExecutor())
-
-
-def sensor_pool(workers: int | None, files: int) -> AbstractContextManager[Executor]:
+@contextmanager
+def sensor_pool(workers: int | None, files: int) -> Iterator[Executor]:
     """Up to `workers` processes (None: one a core) that read so many large files, or one thread.
 
     Threads would wait for each other: text is parsed and compiled kernels run under the interpreter's lock.
 
     Raises:
-        UserError: when the block uses it, a process died.
+        UserError: a process died.
     """
     workers = min(workers or _cores(), -(-files // FILES_A_TASK))
-    if workers < 2:
-        return _pool(ThreadPoolExecutor(1))
-    pool = ProcessPoolExecutor(workers, get_context("spawn"))
-    with _interrupts_ignored():
-        for _ in range(workers):
-            pool.submit(int)  # starts a process
-    return _pool(pool)
-
-
-@contextmanager
-def _interrupts_ignored() -> Iterator[None]:
-    """Processes that start meanwhile ignore interrupts for good: they are the parent's to handle."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    handler = signal.signal(signal.SIGINT, signal.SIG_IGN)
     try:
-        yield
-    finally:
-        signal.signal(signal.SIGINT, handler)
+        with processes(workers) if workers > 1 else text_pool(1) as pool:
+            yield pool
+    except BrokenExecutor:
+        raise UserError("a process that reads died, for want of memory?", "import", "give fewer --workers") from None
 
 
 def _cores() -> int:

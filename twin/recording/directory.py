@@ -34,7 +34,7 @@ def is_url(path: str | Path) -> bool:
 def join(root: str | Path, *parts: str) -> str:
     """`root` and `parts` joined, for local paths and URLs alike."""
     protocol, mark, place = str(root).rpartition("://")
-    return protocol + mark + "/".join([place.rstrip("/") if mark else place.rstrip("/") or "/", *parts])
+    return protocol + mark + ("/".join([place.rstrip("/"), *parts]) or "/")
 
 
 def filesystem_of(path: str | Path) -> tuple[Any, str]:

@@ -64,7 +64,8 @@ class CodebookWeights(BaseModel):
 
 
 class RecordingManifest(StoredManifest):
-    """The manifest of a recording; `scenario` is the resolved scenario in full, or the name of the real one."""
+    """The manifest of a recording; `scenario` is the resolved scenario in full, or the name of the real one, and
+    `import_options` how the files of the real one were mapped."""
 
     kind: Literal["recording"] = "recording"
     source: Literal["twin", "deepsense"]

@@ -7,7 +7,9 @@ of an episode follow each other and lie in one shard.
 
 import json
 import os
+import sys
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -29,13 +31,27 @@ JPEG = "camera"
 
 
 def _tensorflow() -> Any:
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # it speaks of every processor feature otherwise
     try:
-        import tensorflow
+        with _silent():
+            import tensorflow
     except ImportError:
         remedy = "pip install 'jepa-msac-twin[tensorflow]'"
         raise UserError("TensorFlow is not installed", "tfrecord", remedy) from None
     return tensorflow
+
+
+@contextmanager
+def _silent() -> Iterator[None]:
+    """Keep off the screen what the libraries of TensorFlow say while they load; no setting of theirs does."""
+    sys.stderr.flush()
+    screen, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
+    try:
+        os.dup2(nowhere, 2)
+        yield
+    finally:
+        os.dup2(screen, 2)
+        os.close(screen)
+        os.close(nowhere)
 
 
 def export_tfrecord(

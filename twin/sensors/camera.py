@@ -75,6 +75,7 @@ class CameraSensor:
         self._empty = np.empty((camera.height_px, camera.width_px, 3), np.float32)
         shade_still(self._empty, self._samples, still, self._light)
         self._distance, self._nearness, self._stretch = self._middles()
+        self._first = len(world.still_triangle_m)
         self._corner = np.concatenate([mesh.triangle_m for mesh in world.meshes])
         self._count = np.array([len(mesh.triangle_m) for mesh in world.meshes])
 
@@ -115,32 +116,34 @@ class CameraSensor:
     def _radiance(self, actors: Actors) -> tuple[np.ndarray, Buffer]:
         """Radiance of every pixel, and what the middle of each sees."""
         records, boxes = self._world.records(actors), np.nan_to_num(actors.box)
-        there = actors.kind >= 0
-        kind = np.where(there, actors.kind, 0)
-        touched = np.zeros(self._distance.shape, np.uint8)
         fine, plain = _buffer(self._scene.still.nearness, self._samples), _buffer(self._nearness, 1)
-        focal, eye, light = np.array(self.view.focal_px), self._scene.eye, self._light
-        seen = ~np.isnan(self.boxes_px(actors)[:, 0])
-        draw_actors(
-            self._corner, len(self._world.still_triangle_m), records, self._count[kind], seen,
-            eye, self._scene.axes, focal, fine, plain, touched,
-        )  # fmt: skip
-        contact, shadow, lit = (no_tiles(*touched.shape, len(kind)) for _ in range(3))
-        beam = beams_of(actors, self._is_parked(boxes)) if light.night else np.zeros(0, BEAM)
-        sorted_into_tiles(self._extent(around(boxes), there), touched, contact)
+        touched = np.zeros(self._distance.shape, np.uint8)
+        eye, axes, focal, light = self._scene.eye, self._scene.axes, np.array(self.view.focal_px), self._light
+        seen, count = ~np.isnan(self.boxes_px(actors)[:, 0]), self._count[np.maximum(actors.kind, 0)]
+        draw_actors(self._corner, self._first, records, count, seen, eye, axes, focal, fine, plain, touched)
+        moving = self._moving(actors, records, boxes, touched)
+        picture = self._empty.copy()
+        shade(touched, picture, fine, self._scene, moving)
         if light.night:
-            sorted_into_tiles(self._extent(within_beam(beam), beam["intensity"] > 0), touched, lit)
-        else:
+            lamps = np.concatenate([street_lamps(self._scene.lamps, light, eye), headlamps(moving.beam, boxes, eye)])
+            add_glare(picture, lamps, plain.nearness, eye, axes, focal, light.beta, light.exposure)
+        return picture, plain
+
+    def _moving(self, actors: Actors, records: np.ndarray, boxes: np.ndarray, touched: np.ndarray) -> Moving:
+        """What shading reads of the actors; marks the pixels that they change around them."""
+        there, light = actors.kind >= 0, self._light
+        contact, shadow, lit = (no_tiles(touched.shape, len(there)) for _ in range(3))
+        sorted_into_tiles(self._extent(around(boxes), there), touched, contact)
+        if max(light.sun) > 0:
             sorted_into_tiles(self._extent(shaded(boxes, light.to_sun), there), touched, shadow)
-        albedo = np.zeros((len(kind), len(SURFACES), 3))
+        beam = np.zeros(len(there), BEAM)
+        if light.night:
+            beam = beams_of(actors, self._is_parked(boxes))
+            sorted_into_tiles(self._extent(within_beam(beam), beam["intensity"] > 0), touched, lit)
+        albedo = np.zeros((len(there), len(SURFACES), 3))
         for a in np.flatnonzero(there):
             albedo[a] = self._wardrobe.albedo(actors.identity[a], actors.kind[a])
-        picture = self._empty.copy()
-        shade(touched, picture, fine, self._scene, Moving(records, boxes, kind, albedo, beam, contact, shadow, lit))
-        if light.night:
-            lamps = np.concatenate([street_lamps(self._scene.lamps, light, eye), headlamps(beam, boxes, eye)])
-            add_glare(picture, lamps, plain.nearness, eye, self._scene.axes, focal, light.beta, light.exposure)
-        return picture, plain
+        return Moving(records, boxes, actors.kind, albedo, beam, contact, shadow, lit)
 
     def _extent(self, hull_m: np.ndarray, there: np.ndarray) -> np.ndarray:
         """Where hulls (actor, point, 3) are in the picture; NaN for those who are not there."""

@@ -95,6 +95,8 @@ def _paved(scenario: Scenario) -> np.ndarray:
         if house.present and min(house.length_m, house.depth_m) > 2 * KERB_M + 1.0:
             size = (house.length_m / 2 + APRON_M, house.depth_m / 2 + APRON_M)
             rows.append((house.along_m, house.across_m, *size, SIDEWALK))
+    if scenario.scenery:  # of a town
+        rows.append((0.0, 0.0, _FAR, _FAR, SIDEWALK))
     return np.array(rows, PAVED)
 
 

@@ -29,12 +29,14 @@ AIR_LOSS = (0.055, 0.10, 0.21)
 """Optical depth of the clear air overhead in red, green and blue: what makes a low sun orange."""
 BLUE, GREY = (0.71, 0.98, 1.47), (0.96, 1.0, 1.07)
 """Colours of the light of a clear and of an overcast sky, of luminance about 1."""
-CLEAR_ZENITH, CLEAR_HORIZON = (0.62, 0.95, 1.25), (2.9, 2.7, 2.15)
+CLEAR_ZENITH, CLEAR_HORIZON = (0.72, 1.08, 1.40), (3.1, 2.95, 2.4)
 """Radiance of a clear sky there, over that of an even one."""
 LAMP_HEIGHT_M, LAMP_SPACING_M, LAMP_ARM_M, LAMP_REACH_M = 8.0, 24.0, 1.2, 90.0
 """Street lamps stand on alternate sides of the street as far as this beyond its ends [m]."""
 LAMP_RGB = (30.0, 22.0, 13.0)
 """Radiant intensity straight down."""
+BOUNCE = 0.16
+"""Reflectance of the ground as a whole."""
 NIGHT_SKY_RGB = (0.0095, 0.0100, 0.0130)
 """Irradiance of the night sky."""
 NIGHT_LEVEL = 0.28
@@ -99,24 +101,45 @@ def light_of(camera: Camera) -> Light:
     sun = _scaled(_sun_colour(rise), direct * seen)
     blue, grey = _scaled(BLUE, 0.06 + 0.08 * rise), _scaled(GREY, 0.7 * (1.0 - seen) * direct * rise)
     sky = _added(blue, grey)
-    level = luminance(sky) + luminance(sun) * (0.5 * rise + 0.25)
+    level = 1.3 * luminance(sky) + luminance(sun) * (0.35 * rise + 0.4)  # of walls and ground, and of a bright sky
     veil = _scaled(_added(grey, _scaled(GREY, luminance(blue))), 1.0 - seen)
     zenith, horizon = _gradient(_scaled(blue, seen), veil)
     thick = 1.0 - math.exp(-beta * FOG_DEPTH_M)
     air = _added(_scaled(horizon, 1.0 - thick), _scaled(sky, thick * FOG_SHARE / math.pi))
     ground = _added(_scaled(sun, rise), sky)
     return Light(
-        to_sun, sun, sky, _scaled(ground, 0.16), zenith, horizon, _scaled(sun, 0.22 * seen), _BLACK, air,
-        camera.cloud, beta, gain * 1.25 * math.pi / level, 0,
-    )  # fmt: skip
+        to_sun=to_sun,
+        sun=sun,
+        sky=sky,
+        bounce=_scaled(ground, BOUNCE),
+        zenith=zenith,
+        horizon=horizon,
+        glow=_scaled(sun, 0.22 * seen),
+        lamp=_BLACK,
+        air=air,
+        cloud=camera.cloud,
+        beta=beta,
+        exposure=gain * 1.25 * math.pi / level,
+        night=0,
+    )
 
 
 def _night(to_sun: Rgb, beta: float, gain: float, cloud: float) -> Light:
-    zenith, horizon = (0.0012, 0.0016, 0.0030), (0.0046, 0.0040, 0.0040)
     return Light(
-        to_sun, _BLACK, NIGHT_SKY_RGB, _scaled(NIGHT_SKY_RGB, 0.5), zenith, horizon, _BLACK, LAMP_RGB,
-        (0.0055, 0.0048, 0.0042), cloud, beta, gain * math.pi / NIGHT_LEVEL, 1,
-    )  # fmt: skip
+        to_sun=to_sun,
+        sun=_BLACK,
+        sky=NIGHT_SKY_RGB,
+        bounce=_scaled(NIGHT_SKY_RGB, 0.5),
+        zenith=(0.0012, 0.0016, 0.0030),
+        horizon=(0.0046, 0.0040, 0.0040),
+        glow=_BLACK,
+        lamp=LAMP_RGB,
+        air=(0.0055, 0.0048, 0.0042),
+        cloud=cloud,
+        beta=beta,
+        exposure=gain * math.pi / NIGHT_LEVEL,
+        night=1,
+    )
 
 
 def _sun_colour(rise: float) -> Rgb:

@@ -18,7 +18,7 @@ PAINTS: dict[str, tuple[float, tuple[float, float, float]]] = {
     "brown": (0.02, (0.13, 0.075, 0.04)),
     "green": (0.02, (0.03, 0.11, 0.06)),
 }
-"""Share among cars, and albedo; shares as paint makers report them for North America, rounded."""
+"""Share among cars, and albedo; shares about as paint makers count them in North America."""
 LIVERIES = ((0.70, 0.70, 0.68), (0.66, 0.66, 0.64), (0.10, 0.22, 0.42), (0.52, 0.08, 0.05), (0.62, 0.36, 0.04))
 """Albedos of buses and trucks; vans are mostly white, and else painted as cars."""
 WHITE_VANS = 0.55

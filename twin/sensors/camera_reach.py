@@ -26,16 +26,16 @@ class Tiles(NamedTuple):
 
     Attributes:
         actor: (tile row, tile column, place) their rows.
-        count: (tile row, tile column) how many.
+        number: (tile row, tile column) how many.
     """
 
     actor: np.ndarray
-    count: np.ndarray
+    number: np.ndarray
 
 
-def no_tiles(rows: int, columns: int, most: int) -> Tiles:
-    """Tiles to which nobody matters yet; at most so many will."""
-    shape = (-(-rows // TILE_PX), -(-columns // TILE_PX))
+def no_tiles(picture_px: tuple[int, ...], most: int) -> Tiles:
+    """Tiles of a picture of so many rows and columns to which nobody matters yet; at most so many will."""
+    shape = tuple(-(-side // TILE_PX) for side in picture_px)
     return Tiles(np.zeros((*shape, max(1, most)), np.int16), np.zeros(shape, np.int64))
 
 
@@ -52,8 +52,8 @@ def sorted_into_tiles(extent, touched, tiles):  # type: ignore[no-untyped-def]
                 touched[row, column] = 1
         for row in range(top // TILE_PX, -(-bottom // TILE_PX)):
             for column in range(left // TILE_PX, -(-right // TILE_PX)):
-                tiles.actor[row, column, tiles.count[row, column]] = a
-                tiles.count[row, column] += 1
+                tiles.actor[row, column, tiles.number[row, column]] = a
+                tiles.number[row, column] += 1
 
 
 def around(boxes: Float[np.ndarray, "actor 7"]) -> Float[np.ndarray, "actor 8 3"]:

@@ -18,6 +18,8 @@ __all__ = ["Moving", "Shadable", "shade", "shade_still"]
 
 LOBE = 60.0
 """Exponent of the highlight on gloss."""
+LOW_M = 0.7
+"""Below this height the underbody and its shadow darken an actor's sides [m]."""
 _GLOSS = np.array([surface.gloss for surface in SURFACES.values()])
 
 
@@ -29,6 +31,7 @@ class Shadable(NamedTuple):
         lamps: (lamp, 3) street lamps [m].
         eye, axes: place of the camera, and its axes.
         left, up: of each column and row of samples, y / x and z / x in the camera's frame.
+        still, light: what stands still, and what shines on it.
     """
 
     nodes: np.ndarray
@@ -81,13 +84,13 @@ def shade(touched, picture, fine, world, moving):  # type: ignore[no-untyped-def
                 continue
             r, g, b = 0.0, 0.0, 0.0
             first_i, first_j, seen, beam, clear = -1, -1, 1.0, 0.0, 1.0
-            drawn, ar, ag, ab = -1, 0.0, 0.0, 0.0
+            drawn, whose, ar, ag, ab = -1, -1, 0.0, 0.0, 0.0
             tile = (row // TILE_PX, column // TILE_PX)
             for part in range(s * s):
                 i, j = row * s + part // s, column * s + part % s
                 if fine.triangle[i, j] >= 0:
-                    if fine.triangle[i, j] != drawn:
-                        drawn = fine.triangle[i, j]
+                    if fine.triangle[i, j] != drawn or fine.actor[i, j] != whose:
+                        drawn, whose = fine.triangle[i, j], fine.actor[i, j]
                         ar, ag, ab = _actor_radiance(i, j, tile, fine, world, moving)
                     r, g, b = r + ar, g + ag, b + ab
                     continue
@@ -177,7 +180,7 @@ def _ray(world, i, j):  # type: ignore[no-untyped-def]
 def _in_shadow(world, moving, tile, x, y, z):  # type: ignore[no-untyped-def]
     """Whether an actor hides the sun."""
     sx, sy, sz = world.light.to_sun
-    for k in range(moving.shadow.count[tile]):
+    for k in range(moving.shadow.number[tile]):
         actor = moving.actors[moving.shadow.actor[tile[0], tile[1], k]]
         if passes_sphere(actor, x, y, z, sx, sy, sz):
             reach = 2.0 * actor.radius + math.sqrt((actor.cx - x) ** 2 + (actor.cy - y) ** 2 + (actor.cz - z) ** 2)
@@ -192,7 +195,7 @@ def _in_shadow(world, moving, tile, x, y, z):  # type: ignore[no-untyped-def]
 def _open_share(moving, tile, x, y, z, nz):  # type: ignore[no-untyped-def]
     """About the share of the sky's light that actors leave to what stands still beside and below them."""
     share = 1.0
-    for k in range(moving.contact.count[tile]):
+    for k in range(moving.contact.number[tile]):
         a = moving.contact.actor[tile[0], tile[1], k]
         actor, box = moving.actors[a], moving.box[a]
         dx, dy, dz = x - actor.x, y - actor.y, z - actor.z
@@ -209,7 +212,7 @@ def _open_share(moving, tile, x, y, z, nz):  # type: ignore[no-untyped-def]
 def _beams(moving, tile, own, x, y, z, nx, ny, nz):  # type: ignore[no-untyped-def]
     """Irradiance of the headlights of all actors but one."""
     e = 0.0
-    for k in range(moving.lit.count[tile]):
+    for k in range(moving.lit.number[tile]):
         a = moving.lit.actor[tile[0], tile[1], k]
         if a != own:
             e += beam_light(moving.beam[a], x, y, z, nx, ny, nz)
@@ -222,42 +225,55 @@ def _actor_radiance(i, j, tile, fine, world, moving):  # type: ignore[no-untyped
     actor, surface = moving.actors[a], world.surface[number]
     depth = 1.0 / fine.nearness[i, j]
     dx, dy, dz, norm = _ray(world, i, j)
-    x, y, z, t = world.eye[0] + depth * dx, world.eye[1] + depth * dy, world.eye[2] + depth * dz, depth * norm
-    dx, dy, dz = dx / norm, dy / norm, dz / norm
     ahead, aside, nz = world.normal[number, 0], world.normal[number, 1], world.normal[number, 2]
     nx, ny = actor.cosine * ahead - actor.sine * aside, actor.sine * ahead + actor.cosine * aside
-    low = min(1.0, max(0.0, (z - actor.z) / 0.7))
+    x, y = world.eye[0] + depth * dx + LIFT_M * nx, world.eye[1] + depth * dy + LIFT_M * ny
+    z, t = world.eye[2] + depth * dz + LIFT_M * nz, depth * norm
+    dx, dy, dz = dx / norm, dy / norm, dz / norm
+    sun = _sun_on_actor(world, moving, tile, light, x, y, z, nx, ny, nz)
+    r, g, b = _light_on_actor(world, moving, tile, a, sun, x, y, z, nx, ny, nz)
+    r *= moving.albedo[a, surface, 0] / math.pi
+    g *= moving.albedo[a, surface, 1] / math.pi
+    b *= moving.albedo[a, surface, 2] / math.pi
+    if light.night == 1:
+        seen = -(dx * actor.cosine + dy * actor.sine)
+        er, eg, eb = own_light(surface, moving.kind[a], moving.beam[a], seen, ahead)
+        r, g, b = r + er, g + eg, b + eb
+    if _GLOSS[surface] > 0.0:
+        r, g, b = _glossed(world, _GLOSS[surface], sun, x, y, z, dx, dy, dz, nx, ny, nz, r, g, b)
+    return _through_air(light, math.exp(-light.beta * t), r, g, b)
+
+
+@leaf
+def _light_on_actor(world, moving, tile, a, sun, x, y, z, nx, ny, nz):  # type: ignore[no-untyped-def]
+    """Irradiance of sun, lamps and headlights, and of sky and ground, which are weaker beside the underbody."""
+    light, low = world.light, min(1.0, max(0.0, (z - moving.actors[a].z) / LOW_M))
     seen, below = 0.5 + 0.5 * nz, (0.5 - 0.5 * nz) * (0.25 + 0.75 * low)
     if nz < 0.35:
         seen *= 0.4 + 0.6 * low
-    er = seen * light.sky[0] + below * light.bounce[0]
-    eg = seen * light.sky[1] + below * light.bounce[1]
-    eb = seen * light.sky[2] + below * light.bounce[2]
-    x, y, z = x + LIFT_M * nx, y + LIFT_M * ny, z + LIFT_M * nz
-    sun = _sun_on_actor(world, moving, tile, light, x, y, z, nx, ny, nz)
-    er, eg, eb = er + sun * light.sun[0], eg + sun * light.sun[1], eb + sun * light.sun[2]
-    r, g, b = 0.0, 0.0, 0.0
-    if light.night == 1:
-        for k in range(world.lamps.shape[0]):
-            e = lamp_light(world.lamps[k], x, y, z, nx, ny, nz) * (0.4 + 0.6 * low)
-            er, eg, eb = er + e * light.lamp[0], eg + e * light.lamp[1], eb + e * light.lamp[2]
-        e = _beams(moving, tile, a, x, y, z, nx, ny, nz)
-        er, eg, eb = er + e * BEAM_RGB[0], eg + e * BEAM_RGB[1], eb + e * BEAM_RGB[2]
-        r, g, b = own_light(surface, moving.kind[a], moving.beam[a], -(dx * actor.cosine + dy * actor.sine), ahead)
-    r += er * moving.albedo[a, surface, 0] / math.pi
-    g += eg * moving.albedo[a, surface, 1] / math.pi
-    b += eb * moving.albedo[a, surface, 2] / math.pi
-    gloss = _GLOSS[surface]
-    if gloss > 0.0:
-        mx, my, mz, cosine = mirrored(dx, dy, dz, nx, ny, nz)
-        share = gloss + (1.0 - gloss) * (1.0 - min(1.0, max(0.0, cosine))) ** 5
-        rr, rg, rb = mirror_radiance(world.nodes, world.triangles, world.stop, light, x, y, z, mx, my, mz)
-        r, g, b = r + share * (rr - r), g + share * (rg - g), b + share * (rb - b)
-        if sun > 0.0:
-            facing = mx * light.to_sun[0] + my * light.to_sun[1] + mz * light.to_sun[2]
-            e = share * (LOBE + 2.0) / (2.0 * math.pi) * max(0.0, facing) ** LOBE
-            r, g, b = r + e * light.sun[0], g + e * light.sun[1], b + e * light.sun[2]
-    return _through_air(light, math.exp(-light.beta * t), r, g, b)
+    r = seen * light.sky[0] + below * light.bounce[0] + sun * light.sun[0]
+    g = seen * light.sky[1] + below * light.bounce[1] + sun * light.sun[1]
+    b = seen * light.sky[2] + below * light.bounce[2] + sun * light.sun[2]
+    for k in range(world.lamps.shape[0]):
+        e = lamp_light(world.lamps[k], x, y, z, nx, ny, nz) * (0.4 + 0.6 * low)
+        r, g, b = r + e * light.lamp[0], g + e * light.lamp[1], b + e * light.lamp[2]
+    e = _beams(moving, tile, a, x, y, z, nx, ny, nz)
+    return r + e * BEAM_RGB[0], g + e * BEAM_RGB[1], b + e * BEAM_RGB[2]
+
+
+@leaf
+def _glossed(world, gloss, sun, x, y, z, dx, dy, dz, nx, ny, nz, r, g, b):  # type: ignore[no-untyped-def]
+    """Radiance with what gloss mirrors (Fresnel's law after Schlick, 1994) and the highlight of the sun."""
+    light = world.light
+    mx, my, mz, cosine = mirrored(dx, dy, dz, nx, ny, nz)
+    share = gloss + (1.0 - gloss) * (1.0 - min(1.0, max(0.0, cosine))) ** 5
+    rr, rg, rb = mirror_radiance(world.nodes, world.triangles, world.stop, light, x, y, z, mx, my, mz)
+    r, g, b = r + share * (rr - r), g + share * (rg - g), b + share * (rb - b)
+    if sun > 0.0:
+        facing = mx * light.to_sun[0] + my * light.to_sun[1] + mz * light.to_sun[2]
+        e = share * (LOBE + 2.0) / (2.0 * math.pi) * max(0.0, facing) ** LOBE
+        r, g, b = r + e * light.sun[0], g + e * light.sun[1], b + e * light.sun[2]
+    return r, g, b
 
 
 @leaf

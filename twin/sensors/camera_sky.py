@@ -42,7 +42,8 @@ def _rim(azimuth):  # type: ignore[no-untyped-def]
 @leaf
 def _far_ground(light, dx, dy, dz):  # type: ignore[no-untyped-def]
     azimuth = math.atan2(dy, dx)
-    shade = (0.6 + 0.8 * value_noise(azimuth * 160.0, dz * 160.0, 85)) / math.pi
+    crowns = value_noise(azimuth * 160.0, dz * 160.0, 85) if dz > 0.0 else 0.8
+    shade = (0.6 + 0.8 * crowns) / math.pi
     facing = max(0.0, -(dx * light.to_sun[0] + dy * light.to_sun[1]))
     r = RIM_ALBEDO[0] * shade * (0.6 * light.sky[0] + facing * light.sun[0])
     g = RIM_ALBEDO[1] * shade * (0.6 * light.sky[1] + facing * light.sun[1])

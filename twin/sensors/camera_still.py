@@ -9,7 +9,7 @@ from twin.compiled import kernel, leaf
 from twin.geometry.bvh import hides
 from twin.scenario_fields import Scenario
 from twin.sensors.camera_facade import facade, walls_of
-from twin.sensors.camera_ground import ground_colour, ground_of
+from twin.sensors.camera_ground import Ground, ground_colour, ground_of
 from twin.sensors.camera_light import Light, lamps_of, sky_radiance
 from twin.sensors.camera_sky import backdrop
 from twin.sensors.camera_view import Pinhole
@@ -49,6 +49,16 @@ class Still(NamedTuple):
     sun: np.ndarray
 
 
+class Built(NamedTuple):
+    """What painting reads: the wall of each triangle, walls, ground, street lamps (lamp, 3), and directions upward."""
+
+    wall_of: np.ndarray
+    walls: np.ndarray
+    ground: Ground
+    lamps: np.ndarray
+    dome: np.ndarray
+
+
 def still_of(world: World, scenario: Scenario, view: Pinhole, light: Light, samples: int) -> Still:
     """Cast and light what stands still, with samples x samples rays a pixel."""
     ray = view.rays(samples)
@@ -64,15 +74,12 @@ def still_of(world: World, scenario: Scenario, view: Pinhole, light: Light, samp
     )
     count = len(world.still_triangle_m)
     wall_of, walls = walls_of(world.still_triangle_m, world.normal[:count], world.surface[:count], world.body)
-    kind = hits.surface.astype(np.int64).reshape(shape)
-    which = hits.triangle.reshape(shape)
     still.normal[:] = hits.normal.reshape(*shape, 3)
+    hit = (hits.distance_m.reshape(shape), hits.triangle.reshape(shape), hits.surface.astype(np.int64).reshape(shape))
+    built = Built(wall_of, walls, ground_of(scenario), lamps_of(scenario) if light.night else np.zeros((0, 3)), _dome())
     spread = 1.0 / (samples * max(view.focal_px))
-    _paint(
-        still, ray.reshape(rows, columns, 3), hits.distance_m.reshape(shape), which, kind, samples, spread,
-        view.mount.position_m, world.node, world.triangle, world.still, wall_of, walls, ground_of(scenario), light,
-        lamps_of(scenario) if light.night else np.zeros((0, 3)), _dome(),
-    )  # fmt: skip
+    tree = (world.node, world.triangle, world.still)
+    _paint(still, ray.reshape(*shape, 3), hit, samples, spread, view.mount.position_m, tree, built, light)
     return still
 
 
@@ -103,7 +110,7 @@ def lamp_light(lamp, x, y, z, nx, ny, nz):  # type: ignore[no-untyped-def]
 
 
 @leaf
-def _sky_seen(nodes, triangles, still, dome, x, y, z, nx, ny, nz):  # type: ignore[no-untyped-def]
+def _sky_seen(tree, dome, x, y, z, nx, ny, nz):  # type: ignore[no-untyped-def]
     """Shares of the irradiance of a uniform dome on the ground that reach a surface, and that walls keep from it."""
     seen, shut, total = 0.0, 0.0, 0.0
     for k in range(dome.shape[0]):
@@ -112,11 +119,17 @@ def _sky_seen(nodes, triangles, still, dome, x, y, z, nx, ny, nz):  # type: igno
         facing = dx * nx + dy * ny + dz * nz
         if facing <= 0.0:
             continue
-        if hides(nodes, triangles, 0, still, x, y, z, x + dx * FAR_M, y + dy * FAR_M, z + dz * FAR_M):
+        if _hidden(tree, x, y, z, dx, dy, dz):
             shut += facing
         else:
             seen += facing
     return seen / total, shut / total
+
+
+@leaf
+def _hidden(tree, x, y, z, dx, dy, dz):  # type: ignore[no-untyped-def]
+    """Whether something stands in the direction d."""
+    return hides(tree[0], tree[1], 0, tree[2], x, y, z, x + FAR_M * dx, y + FAR_M * dy, z + FAR_M * dz)
 
 
 @leaf
@@ -135,11 +148,9 @@ def mirror_radiance(nodes, triangles, still, light, x, y, z, dx, dy, dz):  # typ
 
 
 @kernel
-def _paint(
-    still, ray, distance, which, kind, samples, spread, eye, nodes, triangles, stop, wall_of, walls, ground, light,
-    lamps, dome,
-):  # type: ignore[no-untyped-def]  # fmt: skip
-    """Fill albedo, soft and sun of every sample."""
+def _paint(still, ray, hit, samples, spread, eye, tree, built, light):  # type: ignore[no-untyped-def]
+    """Fill albedo, soft and sun of every sample; `hit` is distance, triangle and surface of each."""
+    distance, which, kind = hit
     for row in range(0, ray.shape[0], samples):
         for column in range(0, ray.shape[1], samples):
             seen, shut = -1.0, 0.0
@@ -152,43 +163,59 @@ def _paint(
                 t = distance[i, j]
                 nx, ny, nz = still.normal[i, j, 0], still.normal[i, j, 1], still.normal[i, j, 2]
                 x, y, z = eye[0] + t * dx, eye[1] + t * dy, eye[2] + t * dz
-                facing = max(0.05, -(dx * nx + dy * ny + dz * nz))
-                wall = wall_of[which[i, j]]
-                r, g, b = _ALBEDO[kind[i, j], 0], _ALBEDO[kind[i, j], 1], _ALBEDO[kind[i, j], 2]
-                gloss, er, eg, eb = 0.0, 0.0, 0.0, 0.0
-                if nz > FLAT and z < FLOOR_M:
-                    r, g, b = ground_colour(ground, x, y, t * spread / math.sqrt(facing))
-                elif wall >= 0:
-                    r, g, b, gloss, er, eg, eb = facade(
-                        walls[wall], x, y, z, t * spread / math.sqrt(facing), light.night
-                    )
-                still.albedo[i, j, 0], still.albedo[i, j, 1], still.albedo[i, j, 2] = r, g, b
+                footprint = t * spread / math.sqrt(max(0.05, -(dx * nx + dy * ny + dz * nz)))
+                wall = built.wall_of[which[i, j]]
+                r, g, b, gloss, er, eg, eb = _look(built, kind[i, j], wall, x, y, z, nz, footprint, light.night)
                 x, y, z = x + LIFT_M * nx, y + LIFT_M * ny, z + LIFT_M * nz
                 if part == 0 or not alike(still, i, j, row, column):
-                    seen, shut = _sky_seen(nodes, triangles, stop, dome, x, y, z, nx, ny, nz)
-                below = 0.5 - 0.5 * nz + 0.8 * shut
-                sr = seen * light.sky[0] + below * light.bounce[0]
-                sg = seen * light.sky[1] + below * light.bounce[1]
-                sb = seen * light.sky[2] + below * light.bounce[2]
-                for k in range(lamps.shape[0]):
-                    e = lamp_light(lamps[k], x, y, z, nx, ny, nz)
-                    if e > 0.0 and not hides(nodes, triangles, 0, stop, x, y, z, lamps[k, 0], lamps[k, 1], lamps[k, 2]):
-                        sr, sg, sb = sr + e * light.lamp[0], sg + e * light.lamp[1], sb + e * light.lamp[2]
+                    seen, shut = _sky_seen(tree, built.dome, x, y, z, nx, ny, nz)
+                sr, sg, sb = _soft_light(tree, built.lamps, light, seen, shut, x, y, z, nx, ny, nz)
                 sr, sg, sb = r * sr / math.pi + er, g * sg / math.pi + eg, b * sb / math.pi + eb
                 if gloss > 0.0:
                     mx, my, mz, cosine = mirrored(dx, dy, dz, nx, ny, nz)
                     share = gloss + (1.0 - gloss) * (1.0 - min(1.0, cosine)) ** 5
-                    rr, rg, rb = mirror_radiance(nodes, triangles, stop, light, x, y, z, mx, my, mz)
+                    rr, rg, rb = mirror_radiance(tree[0], tree[1], tree[2], light, x, y, z, mx, my, mz)
                     sr, sg, sb = sr + share * (rr - sr), sg + share * (rg - sg), sb + share * (rb - sb)
+                e = _sunshine(tree, light, x, y, z, nx, ny, nz) / math.pi
+                still.albedo[i, j, 0], still.albedo[i, j, 1], still.albedo[i, j, 2] = r, g, b
                 still.soft[i, j, 0], still.soft[i, j, 1], still.soft[i, j, 2] = sr, sg, sb
-                facing = nx * light.to_sun[0] + ny * light.to_sun[1] + nz * light.to_sun[2]
-                if light.night == 1 or facing <= 0.0:
-                    continue
-                sx, sy, sz = x + FAR_M * light.to_sun[0], y + FAR_M * light.to_sun[1], z + FAR_M * light.to_sun[2]
-                if not hides(nodes, triangles, 0, stop, x, y, z, sx, sy, sz):
-                    e = facing / math.pi
-                    still.sun[i, j, 0], still.sun[i, j, 1] = e * r * light.sun[0], e * g * light.sun[1]
-                    still.sun[i, j, 2] = e * b * light.sun[2]
+                still.sun[i, j, 0], still.sun[i, j, 1] = e * r * light.sun[0], e * g * light.sun[1]
+                still.sun[i, j, 2] = e * b * light.sun[2]
+
+
+@leaf
+def _look(built, kind, wall, x, y, z, nz, footprint, night):  # type: ignore[no-untyped-def]
+    """Albedo, mirror reflectance and own radiance of what is at a place."""
+    if nz > FLAT and z < FLOOR_M:
+        r, g, b = ground_colour(built.ground, x, y, footprint)
+        return r, g, b, 0.0, 0.0, 0.0, 0.0
+    if wall >= 0:
+        return facade(built.walls[wall], x, y, z, footprint, night)
+    return _ALBEDO[kind, 0], _ALBEDO[kind, 1], _ALBEDO[kind, 2], 0.0, 0.0, 0.0, 0.0
+
+
+@leaf
+def _soft_light(tree, lamps, light, seen, shut, x, y, z, nx, ny, nz):  # type: ignore[no-untyped-def]
+    """Irradiance from the sky, from the ground and walls in its light, and from street lamps."""
+    below = 0.5 - 0.5 * nz + 0.8 * shut
+    r = seen * light.sky[0] + below * light.bounce[0]
+    g = seen * light.sky[1] + below * light.bounce[1]
+    b = seen * light.sky[2] + below * light.bounce[2]
+    for k in range(lamps.shape[0]):
+        e = lamp_light(lamps[k], x, y, z, nx, ny, nz)
+        if e > 0.0 and not hides(tree[0], tree[1], 0, tree[2], x, y, z, lamps[k, 0], lamps[k, 1], lamps[k, 2]):
+            r, g, b = r + e * light.lamp[0], g + e * light.lamp[1], b + e * light.lamp[2]
+    return r, g, b
+
+
+@leaf
+def _sunshine(tree, light, x, y, z, nx, ny, nz):  # type: ignore[no-untyped-def]
+    """Cosine at which the sun falls in, 0 where something hides it."""
+    sx, sy, sz = light.to_sun
+    facing = nx * sx + ny * sy + nz * sz
+    if light.night == 1 or facing <= 0.0 or _hidden(tree, x, y, z, sx, sy, sz):
+        return 0.0
+    return facing
 
 
 @leaf

@@ -14,6 +14,7 @@ from twin.compiled import kernel
 from twin.sensor_fields import Lidar
 from twin.sensors.actors import Actors
 from twin.sensors.camera_ground import Ground
+from twin.sensors.facade_surface import facade_surface
 from twin.sensors.ground_surface import ground_surface, is_ground
 from twin.sensors.lidar_equation import (
     QUOTED_REFLECTANCE,
@@ -112,7 +113,7 @@ class LidarSensor:
             all rays at once.
         visibility_m: meteorological visibility; in fog echoes fade both ways. Returns of the fog itself are left out,
             as are second returns and beams that an edge splits.
-        ground: what the ground is made of; without it, what the world says.
+        ground: what the ground is made of; without it, what the world says. Walls have the windows of the camera's.
     """
 
     def __init__(
@@ -144,8 +145,9 @@ class LidarSensor:
         cosine = np.clip(-(hits.normal * self._direction).sum(axis=1), 0.0, 1.0)
         echoes = Echoes(hits.distance_m, cosine, hits.surface, np.full(len(cosine), -1), np.zeros_like(cosine))
         met = np.flatnonzero(np.isfinite(hits.distance_m))
+        place_m = origin_m + hits.distance_m[met, None] * self._direction[met]
+        echoes.surface[met] = facade_surface(self._world, hits.triangle[met], place_m)
         if ground is not None:
-            place_m = origin_m + hits.distance_m[met, None] * self._direction[met]
             on = is_ground(place_m, hits.normal[met])
             echoes.surface[met[on]] = ground_surface(ground, place_m[on, :2])
         self._fill_strength(echoes, met)

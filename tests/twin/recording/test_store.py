@@ -1,6 +1,7 @@
 """A recording is whole, or it says what is wrong: nothing silent."""
 
 import errno
+import hashlib
 import json
 import shutil
 
@@ -16,6 +17,7 @@ from twin.errors import UserError
 from twin.recording import (
     Array,
     Recording,
+    RecordingManifest,
     StoredManifest,
     dataset_hash,
     new_directory,
@@ -243,15 +245,33 @@ def test_a_newer_schema_asks_for_an_update(recording, tmp_path):
     manifest = tmp_path / "drive/manifest.json"
     content = json.loads(manifest.read_text())
     manifest.write_text(json.dumps({**content, "schema_version": store.SCHEMA_VERSION + 1}))
-    with pytest.raises(UserError, match=r"schema version 2.*update this program"):
+    with pytest.raises(UserError, match=rf"schema version {store.SCHEMA_VERSION + 1}.*update this program"):
         Recording.open(tmp_path / "drive")
 
 
 def test_an_older_schema_is_lifted_by_its_migration(recording, tmp_path, monkeypatch):
     recording.save(tmp_path)
-    monkeypatch.setattr(store, "SCHEMA_VERSION", 2)
-    monkeypatch.setattr(store, "MIGRATIONS", {1: lambda old: {**old, "schema_version": 2, "seq_index": 7}})
+    newer = store.SCHEMA_VERSION + 1
+    monkeypatch.setattr(store, "SCHEMA_VERSION", newer)
+    migrations = {newer - 1: lambda old: {**old, "schema_version": newer, "seq_index": 7}}
+    monkeypatch.setattr(store, "MIGRATIONS", migrations)
     assert Recording.open(tmp_path / "drive").manifest.seq_index == 7
+
+
+def test_a_recording_of_version_1_is_read_as_it_was(recording, tmp_path):
+    recording.save(tmp_path)
+    place = tmp_path / "drive/manifest.json"
+    content = json.loads(place.read_text())
+    files = content.pop("files_sha256")
+    del content["content_hash"], content["import_options"]
+    first = {**content, "schema_version": 1}
+    canonical = json.dumps(first, sort_keys=True, separators=(",", ":"))
+    stated = {"content_hash": hashlib.sha256(canonical.encode()).hexdigest(), "files_sha256": files}
+    place.write_text(json.dumps({**first, **stated}, indent=1) + "\n")
+    lifted = Recording.open(tmp_path / "drive")
+    np.testing.assert_array_equal(lifted.arrays["rf"], recording.arrays["rf"])
+    assert lifted.modalities == ("rf", "gps")
+    assert verify_bundle(tmp_path / "drive", RecordingManifest) == []
 
 
 def test_drafts_of_a_writer_that_died_are_no_episodes(recording, tmp_path):

@@ -45,7 +45,7 @@ def at(height_m=HEIGHT_M):
 def share_seen(range_m, name, half_range_m=60.0, visibility_m=math.inf, clouds=8):
     """Of rays that meet a wall at right angles, so many come back."""
     lidar = Lidar(rings=1, lowest_deg=0, highest_deg=0, azimuth_steps=4096, half_range_m=half_range_m, farthest_m=500)
-    world = world_of(wall_all_around(range_m, 512), name)
+    world = world_of(wall_all_around(range_m, 1024), name)  # each side too narrow for a window
     sensor = LidarSensor(world, lidar, at(height_m=0.0), REVOLUTION_S, visibility_m)
     rng = np.random.default_rng(0)
     return np.mean([len(sensor.scan(Actors.none(), rng).ray) for _ in range(clouds)]) / 4096
@@ -94,7 +94,7 @@ def test_ground_that_is_grazed_drops_out():
 
 
 def test_intensity_is_reflectance_times_the_cosine_of_incidence():
-    world = world_of(wall_all_around(10.0, 4), "concrete")
+    world = world_of(wall_all_around(10.0, 4), "wood")  # which has no windows
     lidar = Lidar(rings=1, lowest_deg=0, highest_deg=0, azimuth_steps=1024, range_noise_m=0.0)
     sensor, rng = LidarSensor(world, lidar, at(height_m=0.0), REVOLUTION_S), np.random.default_rng(0)
     clouds = [sensor.scan(Actors.none(), rng) for _ in range(50)]
@@ -102,7 +102,7 @@ def test_intensity_is_reflectance_times_the_cosine_of_incidence():
     azimuth = np.arctan2(clouds[0].point_m[:, 1], clouds[0].point_m[:, 0])
     slope = (azimuth + np.pi / 4) % (np.pi / 2) - np.pi / 4
     measured = np.mean([cloud.intensity for cloud in clouds], axis=0)
-    expected = SURFACES["concrete"].lidar_reflectance * np.cos(slope)
+    expected = SURFACES["wood"].lidar_reflectance * np.cos(slope)
     np.testing.assert_allclose(measured, expected, rtol=0.15)
     assert (measured / expected).mean() == pytest.approx(1.0, abs=0.01)
 
@@ -117,8 +117,8 @@ def test_bright_surfaces_have_higher_intensities_whatever_their_range():
 
 
 def test_a_mirror_returns_light_only_head_on():
-    """A glass front flashes where it is met at right angles, and is missing from the cloud elsewhere."""
-    front = np.array([[[15, -40, -9], [15, 40, -9], [15, 40, 9]], [[15, -40, -9], [15, 40, 9], [15, -40, 9]]], float)
+    """A long pane flashes where it is met at right angles, and is missing from the cloud elsewhere."""
+    front = np.array([[[15, -40, -1], [15, 40, -1], [15, 40, 1]], [[15, -40, -1], [15, 40, 1], [15, -40, 1]]], float)
     share = {}
     for name in ("glass", "concrete"):
         sensor = LidarSensor(world_of(front, name), Lidar(), at(height_m=0.0), REVOLUTION_S)
@@ -146,7 +146,10 @@ def deepsense32():
 
 
 def test_a_revolution_over_deepsense32_has_about_as_many_points_as_the_real_files():
-    """About 18,000; 32 rings over 45 degrees leave most rows of the depth image, 64 over 30 degrees, empty."""
+    """These hold about 18,000. Here some 20,600 rays meet anything, 3,000 of them a pane: there are no trees, and there
+    is nothing behind the base station. 32 rings over 45 degrees leave most rows of the depth image, 64 over 30 degrees,
+    empty.
+    """
     sensor, scenario = deepsense32()
     cloud = sensor.scan(Actors.none(), np.random.default_rng(0))
     assert 16_000 < len(cloud.ray) < 20_000
