@@ -17,7 +17,7 @@ from twin.geometry.coordinates import equirectangular_m
 from twin.sensors.depth_image import DEPTH_HIGHEST_DEG, DEPTH_LOWEST_DEG, depth_image
 from twin.simulator import Simulator
 
-SCENARIO, SEED, EPISODE, FRAME = "intersection", 0, 0, 90
+SCENARIO, SEED, EPISODE, FRAME = "intersection", 0, 172, 216
 UE_COLOUR = "#ff2d6f"
 FAR_M = 45.0
 
@@ -106,7 +106,7 @@ def draw_radar(axes: plt.Axes, simulator: Simulator) -> None:
     axes.set(
         title="radar: range and angle", xlabel="sine of azimuth, left is positive", ylabel="range, m", xlim=(1, -1)
     )
-    axes.figure.colorbar(drawn, ax=axes, label="dB")
+    axes.figure.colorbar(drawn, ax=axes, label="dB of 1 fW")
 
 
 def draw_sweep(axes: plt.Axes, power_w: np.ndarray) -> None:

@@ -145,7 +145,8 @@ def test_an_end_in_the_middle_is_one_line_and_what_is_whole_stays(cluster, tmp_p
     assert not any(problems for name, problems in verify_dataset(out).items() if name in hashes(out))
 
 
-def test_a_scheduler_without_workers_is_one_line(cluster, tmp_path):
+def test_a_scheduler_without_workers_is_one_line(cluster, tmp_path, monkeypatch):
+    monkeypatch.setattr("twin.workers.ANSWER_S", 1.0)
     address, _, _ = cluster
     with pytest.raises(UserError, match="the scheduler has no workers"):
         generate_dataset("street_canyon", tmp_path / "out", **REQUEST, cluster=address)
@@ -168,13 +169,19 @@ def nobody():
 
 
 @pytest.mark.parametrize("listener", ["silent", "nobody"])
-def test_a_scheduler_that_does_not_answer_is_one_line(listener, request, tmp_path):
+def test_a_scheduler_that_does_not_answer_is_soon_said(listener, request, tmp_path, monkeypatch):
+    monkeypatch.setattr("twin.workers.ANSWER_S", 0.5)
     address = request.getfixturevalue(listener)
-    command = generate("--out", tmp_path / "out", "--cluster", address)
+    with pytest.raises(UserError, match=f"{address}: no scheduler answers within 0.5 s"):
+        generate_dataset("street_canyon", tmp_path / "out", **REQUEST, cluster=address)
+    assert not (tmp_path / "out").exists()
+
+
+def test_the_command_says_it_in_one_line(silent, tmp_path):
+    command = generate("--out", tmp_path / "out", "--cluster", silent)
     (line,) = command.communicate(timeout=HANG_S)[1].splitlines()
     assert command.returncode == 2
-    assert line.startswith(f"error: {address}: no scheduler answers within 5 s")
-    assert not (tmp_path / "out").exists()
+    assert line.startswith(f"error: {silent}: no scheduler answers within 5 s")
 
 
 @pytest.mark.parametrize(
