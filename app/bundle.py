@@ -13,7 +13,7 @@ from jepa.predict import Predictions
 from jepa.splits import PARTS
 from twin.radio.array import ula_response
 from twin.recording import Recording
-from twin.scenario_fields import Scenario
+from twin.scenario.fields import Scenario
 from twin.traffic.vehicles import VEHICLE_CLASSES
 
 __all__ = ["replay_bundle"]

@@ -15,13 +15,14 @@ from matplotlib.patches import Polygon
 
 from twin.radio.array import ula_response
 from twin.radio.sweep import best_beam
+from twin.scenario.street_plan import street_areas
 from twin.simulator import Simulator
-from twin.street_plan import street_areas
 from twin.traffic.simulate import CLASSES
 
 SEED = 20_000
 MOMENTS = {
     "bus_blockage": (6, 60, (-70, 70), (-18, 26)),
+    "deepsense32": (4, 95, (-62, 62), (-50, 30)),
     "highway": (0, 60, (-160, 60), (-18, 22)),
     "intersection": (2, 150, (-75, 75), (-42, 50)),
 }

@@ -14,7 +14,7 @@ from matplotlib import pyplot as plt
 from matplotlib.patches import Polygon, Rectangle
 
 from twin.geometry.coordinates import equirectangular_m
-from twin.sensors.depth_image import DEPTH_HIGHEST_DEG, DEPTH_LOWEST_DEG, depth_image
+from twin.sensors.lidar.depth_image import DEPTH_HIGHEST_DEG, DEPTH_LOWEST_DEG, depth_image
 from twin.simulator import Simulator
 
 SCENARIO, SEED, EPISODE, FRAME = "intersection", 0, 172, 216

@@ -30,7 +30,7 @@ from mesh_parts import (
 from trimesh.visual import TextureVisuals
 from trimesh.visual.material import PBRMaterial
 
-from twin.sensors.surfaces import SURFACES
+from twin.sensors.surfaces.table import SURFACES
 from twin.traffic.vehicles import VEHICLE_CLASSES
 
 __all__ = ["MAKERS", "glb_bytes", "main"]

@@ -6,11 +6,13 @@ needs no state of a random generator: weights, optimiser and step are all there 
 
 import json
 import math
+import sys
 from collections.abc import Callable
 from contextlib import closing, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from types import ModuleType
+from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -76,15 +78,22 @@ def _generator(plan: Plan, step: int, device: torch.device) -> torch.Generator:
     return torch.Generator(device=device).manual_seed(state)
 
 
+def _event_writer(path: Path, step: int) -> Any:
+    """A TensorBoard writer. TensorBoard would load TensorFlow, where it is installed, and needs nothing of it: a module
+    of this name is its switch against that."""
+    sys.modules.setdefault("tensorboard.compat.notf", ModuleType("tensorboard.compat.notf"))
+    from torch.utils.tensorboard import SummaryWriter
+
+    return SummaryWriter(str(path), purge_step=step)
+
+
 class RunLog:
     """`metrics.jsonl`, one line a record without times, cut to the checkpoint on resume, and TensorBoard events."""
 
     def __init__(self, run: Path, step: int) -> None:
         """The log of a run that goes on after `step`; later records are forgotten."""
-        from torch.utils.tensorboard import SummaryWriter
-
         self.path = run / "metrics.jsonl"
-        self._events = SummaryWriter(str(run / "events"), purge_step=step + 1)
+        self._events = _event_writer(run / "events", step + 1)
         self._cut_after(step)
 
     def _cut_after(self, step: int) -> None:

@@ -203,8 +203,8 @@ def export(
 
             summary: ExportSummary = export_tfrecord(directory, out, modalities=chosen, progress=progress)
         elif to == "deepsense":
+            from twin.generation.remaking import raw_sensors
             from twin.recording.deepsense_export import export_deepsense
-            from twin.remaking import raw_sensors
 
             summary = export_deepsense(
                 directory,

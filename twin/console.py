@@ -5,9 +5,11 @@ Standard output carries results, standard error progress and errors. Exit status
 
 import errno
 import json
+import os
 import sys
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from datetime import timedelta
 from typing import Any, NoReturn
 
@@ -35,6 +37,7 @@ __all__ = [
     "print_json",
     "progress_bar",
     "run_command_line",
+    "standard_error_closed",
     "warn_in_one_line",
 ]
 
@@ -98,7 +101,7 @@ def _call(command: Callable[[], Any]) -> None:
 
 
 def is_interrupt(error: BaseException | None) -> bool:
-    """Whether the user pressed Ctrl-C. When a kernel is just returning its arrays, one or several SystemErrors hide it."""
+    """Whether the user pressed Ctrl-C; where a kernel is just returning its arrays, SystemErrors hide it."""
     while isinstance(error, SystemError):
         error = error.__cause__ or error.__context__
     return isinstance(error, KeyboardInterrupt)
@@ -183,3 +186,16 @@ class EpisodeProgress:
         self.made_episodes += 1
         self.made_frames += made
         self._bar.update(self._task, frames=self.made_frames)
+
+
+@contextmanager
+def standard_error_closed() -> Iterator[None]:
+    """Keep from the screen what a library writes on the file descriptor itself."""
+    kept, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
+    try:
+        os.dup2(nowhere, 2)
+        yield
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)
+        os.close(nowhere)

@@ -23,7 +23,7 @@ from twin.radio.link import through_antennas
 from twin.radio.sweep import beam_power, best_beam, measure_sweep
 from twin.recording import MODALITIES, BaseStation, CodebookWeights, Recording, RecordingManifest
 from twin.scenario import Template, load_scenario
-from twin.scenario_fields import Antenna, Scenario
+from twin.scenario.fields import Antenna, Scenario
 from twin.sensors.suite import KEEPABLE, UE_SLOT, SensorSuite
 from twin.traffic.simulate import TrafficTrace, simulate_traffic
 from twin.traffic.vehicles import VEHICLE_CLASSES

@@ -8,9 +8,9 @@ import pytest
 from twin.errors import UserError
 from twin.propagation.sionna import load_sionna
 from twin.recording import BaseStation, Recording, RecordingManifest
-from twin.sensors.depth_image import depth_image
 from twin.sensors.images import encode_jpeg
-from twin.sensors.radar_map import range_angle_map
+from twin.sensors.lidar.depth_image import depth_image
+from twin.sensors.radar.range_angle import range_angle_map
 
 
 @pytest.fixture(scope="session")

@@ -1,7 +1,5 @@
 """Episodes: what a recording holds, and that it depends on nothing but scenario, seed and episode."""
 
-from pathlib import Path
-
 import numpy as np
 import pytest
 import trimesh
@@ -9,7 +7,7 @@ import trimesh
 from twin.errors import UserError
 from twin.radio import codebook
 from twin.recording import Recording
-from twin.scenario import Template, _folders, load_scenario
+from twin.scenario import Template, load_scenario, scenario_file
 from twin.simulator import Simulator
 
 SCENARIO = "street_canyon"
@@ -149,7 +147,7 @@ def test_files_that_a_scenario_names_are_looked_for_beside_it(tmp_path, monkeypa
     folder.mkdir()
     trimesh.creation.box((20.0, 6.0, 9.0)).export(folder / "house.ply")
     np.savez(folder / "beams.npz", weights=codebook.uniform_sine())
-    text = Path(_folders() / "street_canyon" / "scenario.yaml").read_text()
+    text = scenario_file("street_canyon").read_text()
     text = text.replace("kind: uniform_angle", "kind: measured, file: beams.npz")
     text += "\nscenery:\n  - {file: house.ply, across_m: 40, material: concrete}\n"
     (folder / "scenario.yaml").write_text(text)

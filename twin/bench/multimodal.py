@@ -11,8 +11,8 @@ from twin.bench.processes import peak_mb
 from twin.bench.timing import Rates, Sizes, numba_threads
 from twin.console import warn_in_one_line
 from twin.generation import generate_dataset
-from twin.sensors.depth_image import depth_image
 from twin.sensors.images import encode_jpeg
+from twin.sensors.lidar.depth_image import depth_image
 from twin.simulator import Simulator
 
 __all__ = ["multimodal"]

@@ -12,7 +12,7 @@ from twin.errors import UserError
 from twin.geometry.facets import Body
 from twin.geometry.scene_files import SceneFile, SceneMaterial, load_builtin_scene, load_scene_file
 from twin.propagation.materials import VEHICLE_CONDUCTIVITY_S_PER_M, RadioMaterial, itu_material
-from twin.scenario_fields import Material, Scenario, Scenery
+from twin.scenario.fields import Material, Scenario, Scenery
 from twin.traffic.vehicles import MOTOR_CLASSES, VEHICLE_CLASSES
 
 __all__ = ["BODY_MATERIAL", "VEHICLE_MATERIAL", "Scene", "box_body", "build_scene", "vehicle_shapes"]

@@ -8,8 +8,8 @@ or a solid around the receiver does it (`blocked`, `enclosed`) is asked of the n
 import importlib.util
 import os
 import re
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+import sys
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
@@ -17,6 +17,7 @@ from typing import Any
 
 import numpy as np
 
+from twin.console import standard_error_closed
 from twin.errors import UserError
 from twin.geometry.facets import Body
 from twin.propagation.materials import VACUUM_PERMITTIVITY, RadioMaterial
@@ -61,15 +62,18 @@ def load_sionna() -> ModuleType:
     """The package sionna.rt, with an LLVM that works chosen before it is imported.
 
     Raises:
-        UserError: Sionna RT is not installed, or neither a GPU nor an LLVM library is there.
+        UserError: Sionna RT is not installed, or neither a GPU nor an LLVM library is there, or TensorFlow was imported
+            before, after which Dr.Jit's import ends the process.
     """
     if importlib.util.find_spec("sionna") is None or importlib.util.find_spec("sionna.rt") is None:
         raise UserError("Sionna RT is not installed", "backend sionna", "pip install 'jepa-msac-twin[sionna]'")
+    if "tensorflow" in sys.modules and "drjit" not in sys.modules:
+        raise UserError("cannot be loaded after TensorFlow", "backend sionna", "run it in a process of its own")
     if "DRJIT_LIBLLVM_PATH" not in os.environ:
         library = find_llvm()
         if library is not None:
             os.environ["DRJIT_LIBLLVM_PATH"] = str(library)
-    with _standard_error_closed():
+    with standard_error_closed():  # it complains of a missing LLVM there; we say it in one line
         import drjit
 
         usable = drjit.has_backend(drjit.JitBackend.LLVM) or drjit.has_backend(drjit.JitBackend.CUDA)
@@ -83,19 +87,6 @@ def load_sionna() -> ModuleType:
     import sionna.rt
 
     return sionna.rt
-
-
-@contextmanager
-def _standard_error_closed() -> Iterator[None]:
-    """Dr.Jit's library complains of a missing LLVM on the file descriptor itself; the caller says it in one line."""
-    kept, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
-    try:
-        os.dup2(nowhere, 2)
-        yield
-    finally:
-        os.dup2(kept, 2)
-        os.close(kept)
-        os.close(nowhere)
 
 
 class SionnaTracer:

@@ -21,7 +21,7 @@ from twin.recording.deepsense_frames import BadFiles, Column, LidarFill, Reading
 from twin.recording.deepsense_table import DeepSenseTable, whole_number
 from twin.recording.directory import new_directory
 from twin.recording.recording import MODALITIES, BaseStation, Recording, RecordingManifest
-from twin.sensors.radar_map import Clutter
+from twin.sensors.radar.range_angle import Clutter
 
 __all__ = ["DEFAULT_MAX_BAD", "DEFAULT_RATE_HZ", "ImportSummary", "import_deepsense"]
 

@@ -22,9 +22,9 @@ from PIL import Image
 
 from twin.recording.matlab import matlab_array
 from twin.recording.ply import ply_points
-from twin.sensors.depth_image import depth_image
 from twin.sensors.images import IMAGE_PX, decode_jpeg, encode_jpeg, resized
-from twin.sensors.radar_map import Clutter, range_angle_map
+from twin.sensors.lidar.depth_image import depth_image
+from twin.sensors.radar.range_angle import Clutter, range_angle_map
 
 __all__ = [
     "camera_jpeg",

@@ -6,15 +6,13 @@ of an episode follow each other and lie in one shard.
 """
 
 import json
-import os
-import sys
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from twin.console import standard_error_closed
 from twin.errors import UserError
 from twin.recording.catalogue import Entry, dataset_hash, open_dataset
 from twin.recording.export_summary import ExportSummary
@@ -32,26 +30,12 @@ JPEG = "camera"
 
 def _tensorflow() -> Any:
     try:
-        with _silent():
+        with standard_error_closed():  # its libraries speak of the machine while they load
             import tensorflow
     except ImportError:
         remedy = "pip install 'jepa-msac-twin[tensorflow]'"
         raise UserError("TensorFlow is not installed", "tfrecord", remedy) from None
     return tensorflow
-
-
-@contextmanager
-def _silent() -> Iterator[None]:
-    """Keep off the screen what the libraries of TensorFlow say while they load; no setting of theirs does."""
-    sys.stderr.flush()
-    screen, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
-    try:
-        os.dup2(nowhere, 2)
-        yield
-    finally:
-        os.dup2(screen, 2)
-        os.close(screen)
-        os.close(nowhere)
 
 
 def export_tfrecord(

@@ -6,7 +6,7 @@ import numpy as np
 from jaxtyping import Bool, Float
 
 from twin.geometry.coordinates import geodetic_deg
-from twin.sensor_fields import Gps
+from twin.scenario.sensors import Gps
 
 __all__ = ["gps_fixes"]
 

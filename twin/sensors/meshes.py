@@ -10,7 +10,7 @@ from jaxtyping import Float, UInt8
 
 from twin.errors import UserError
 from twin.geometry.mesh_files import load_mesh_file
-from twin.sensors.surfaces import SURFACE_NAMES
+from twin.sensors.surfaces.table import SURFACE_NAMES
 from twin.traffic.vehicles import VEHICLE_CLASSES
 
 __all__ = ["ActorMesh", "actor_meshes", "load_actor_mesh"]

@@ -12,8 +12,8 @@ import numpy as np
 from jaxtyping import Bool, Float
 
 from twin.geometry.scene import Scene
-from twin.scenario_fields import Scenario
-from twin.sensor_fields import Mounted
+from twin.scenario.fields import Scenario
+from twin.scenario.sensors import Mounted
 from twin.sensors.actors import Actors
 from twin.sensors.gps import gps_fixes
 from twin.sensors.images import encode_jpeg
@@ -23,9 +23,9 @@ from twin.sensors.walls import Walls
 from twin.traffic.simulate import TrafficTrace
 
 if TYPE_CHECKING:
-    from twin.sensors.camera import CameraFrame, CameraSensor
-    from twin.sensors.lidar import LidarSensor, PointCloud
-    from twin.sensors.radar import RadarFrame, RadarSensor
+    from twin.sensors.camera.sensor import CameraFrame, CameraSensor
+    from twin.sensors.lidar.sensor import LidarSensor, PointCloud
+    from twin.sensors.radar.sensor import RadarFrame, RadarSensor
     from twin.sensors.world import World
 
 __all__ = ["KEEPABLE", "UE_SLOT", "SensorSuite"]
@@ -82,7 +82,7 @@ class SensorSuite:
     @cached_property
     def camera(self) -> "CameraSensor":
         """The camera."""
-        from twin.sensors.camera import CameraSensor
+        from twin.sensors.camera.sensor import CameraSensor
 
         colours = int(self._rng(STREAM_COLOURS).integers(2**31))
         return CameraSensor(self.world, self.scenario.camera, self.mount("camera"), self.scenario, colours)
@@ -90,8 +90,8 @@ class SensorSuite:
     @cached_property
     def lidar(self) -> "LidarSensor":
         """The LiDAR; a revolution takes a frame."""
-        from twin.sensors.camera_ground import ground_of
-        from twin.sensors.lidar import LidarSensor
+        from twin.sensors.lidar.sensor import LidarSensor
+        from twin.sensors.surfaces.ground import ground_of
 
         lidar = self.scenario.lidar
         fog_m = self.scenario.camera.visibility_m
@@ -100,7 +100,7 @@ class SensorSuite:
     @cached_property
     def radar(self) -> "RadarSensor":
         """The radar."""
-        from twin.sensors.radar import RadarSensor
+        from twin.sensors.radar.sensor import RadarSensor
 
         return RadarSensor(self.world, self.scenario.radar, self.mount("radar"))
 
@@ -201,7 +201,7 @@ class SensorSuite:
     def _record_lidar(self, frames: int, keep_points: bool) -> dict[str, np.ndarray]:
         arrived = self._arrived("lidar", frames)
         found = np.full((frames, 64, 256), np.nan, np.float16)
-        from twin.sensors.depth_image import depth_image
+        from twin.sensors.lidar.depth_image import depth_image
 
         clouds = {}
         for k in map(int, np.flatnonzero(arrived)):

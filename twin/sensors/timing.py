@@ -4,7 +4,7 @@ import numpy as np
 from jaxtyping import Bool, Float
 from scipy.special import ndtr
 
-from twin.sensor_fields import Timed
+from twin.scenario.sensors import Timed
 from twin.sensors.actors import Actors
 from twin.traffic.simulate import TrafficTrace
 

@@ -14,7 +14,7 @@ from twin.geometry.bvh import build_bvh, hides, joined, nearest
 from twin.geometry.scene import Scene
 from twin.sensors.actors import Actors
 from twin.sensors.meshes import ActorMesh, actor_meshes
-from twin.sensors.surfaces import NO_SURFACE, surface_of_material
+from twin.sensors.surfaces.table import NO_SURFACE, surface_of_material
 
 __all__ = ["ACTOR", "Hits", "World", "actor_hides", "meet_actor", "meet_static", "passes_sphere"]
 
@@ -201,6 +201,6 @@ class World:
             c, s = np.cos(heading), np.sin(heading)
             x, y = normal[turned, 0].copy(), normal[turned, 1].copy()
             normal[turned, 0], normal[turned, 1] = c * x - s * y, s * x + c * y
-        away: Bool[np.ndarray, "ray"] = (normal * direction).sum(axis=1) > 0
+        away: Bool[np.ndarray, ray] = (normal * direction).sum(axis=1) > 0
         normal[away] *= -1
         return Hits(np.where(some, distance, np.inf), actor, which, normal, surface)

@@ -4,9 +4,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from twin.scenario_fields import Scenario
-from twin.street_fields import ClassShares, Idm, LaneTraffic
-from twin.street_plan import cross_lanes, junction_plan
+from twin.scenario.fields import Scenario
+from twin.scenario.street import ClassShares, Idm, LaneTraffic
+from twin.scenario.street_plan import cross_lanes, junction_plan
 from twin.traffic.routes import Route, straight
 from twin.traffic.signals import CROSSING, STREET
 from twin.traffic.vehicles import MOTOR_CLASSES, VEHICLE_CLASSES

@@ -6,7 +6,7 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from twin.compiled import leaf
-from twin.street_fields import Junction
+from twin.scenario.street import Junction
 
 __all__ = ["CROSSING", "GREEN", "RED", "STREET", "YELLOW", "SignalPlan", "light", "signal_plan"]
 

@@ -7,7 +7,7 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from twin.errors import UserError
-from twin.scenario_fields import Scenario
+from twin.scenario.fields import Scenario
 from twin.traffic.idm import UNSIGNALLED, Drivers, follow_lanes
 from twin.traffic.lanes import Lane, StopLine, cross_street_lanes, cycle_lanes, draw_arrivals, motor_lanes
 from twin.traffic.signals import signal_plan

@@ -6,9 +6,9 @@ crosswalk, crosses, and goes back on the other side. Of the two directions one k
 and the other to the outer ones, so that no two ways meet anywhere.
 """
 
-from twin.scenario_fields import Scenario
-from twin.street_fields import Idm, Pedestrians
-from twin.street_plan import JunctionPlan, junction_plan
+from twin.scenario.fields import Scenario
+from twin.scenario.street import Idm, Pedestrians
+from twin.scenario.street_plan import JunctionPlan, junction_plan
 from twin.traffic.idm import SHORT_OF_LINE, WALK_SLACK, WALK_START_S
 from twin.traffic.lanes import Demand, Lane, StopLine, idm_row
 from twin.traffic.routes import rounded, straight

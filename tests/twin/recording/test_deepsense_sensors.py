@@ -16,9 +16,9 @@ from twin.errors import UserError
 from twin.recording import Recording, dataset_hash, import_deepsense, scan, verify_dataset
 from twin.recording.deepsense_files import location_deg
 from twin.recording.deepsense_frames import Reading, sensor_pool
-from twin.sensors.depth_image import depth_image
 from twin.sensors.images import decode_jpeg, resized
-from twin.sensors.radar_map import range_angle_map
+from twin.sensors.lidar.depth_image import depth_image
+from twin.sensors.radar.range_angle import range_angle_map
 
 SENSORS = ("camera", "radar", "lidar")
 of_both_testbeds = pytest.mark.parametrize("sensor_folder", ["later", "earlier"], indirect=True)

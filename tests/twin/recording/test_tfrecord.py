@@ -1,11 +1,13 @@
 """TFRecords hold what the recordings hold, to the last bit."""
 
+import contextlib
 import os
 
 import numpy as np
 import pytest
 
 from twin.errors import UserError
+from twin.propagation.sionna import load_sionna
 from twin.recording import scan
 from twin.recording.tfrecord import export_tfrecord, tfrecord_dataset
 
@@ -14,6 +16,8 @@ FRAMES = 8
 
 @pytest.fixture(scope="module", autouse=True)
 def _tensorflow():
+    with contextlib.suppress(UserError):
+        load_sionna()  # other tests may want it, and after TensorFlow it cannot be loaded
     try:
         import tensorflow  # noqa: F401
     except ImportError:

@@ -9,7 +9,7 @@ from scipy.signal import lfilter
 
 from twin.geometry.coordinates import equirectangular_m, geodetic_deg
 from twin.scenario import Template, load_scenario
-from twin.sensor_fields import Gps
+from twin.scenario.sensors import Gps
 from twin.sensors.gps import gps_fixes
 from twin.simulator import Simulator
 

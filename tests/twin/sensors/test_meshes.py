@@ -12,7 +12,7 @@ from scipy.sparse.csgraph import connected_components
 from twin.errors import UserError
 from twin.sensors import meshes
 from twin.sensors.meshes import ActorMesh, actor_meshes, load_actor_mesh
-from twin.sensors.surfaces import SURFACE_NAMES
+from twin.sensors.surfaces.table import SURFACE_NAMES
 from twin.traffic.vehicles import MOTOR_CLASSES, VEHICLE_CLASSES
 
 ASSETS = Path(__file__).parents[3] / "assets"

@@ -9,8 +9,8 @@ import pytest
 from twin.errors import UserError
 from twin.recording import MODALITIES
 from twin.scenario import Template
-from twin.sensors.depth_image import depth_image
-from twin.sensors.radar_map import range_angle_map
+from twin.sensors.lidar.depth_image import depth_image
+from twin.sensors.radar.range_angle import range_angle_map
 from twin.sensors.suite import KEEPABLE
 from twin.simulator import Simulator
 from twin.traffic.simulate import CLASSES, TrafficTrace

@@ -5,7 +5,7 @@ import pytest
 from beartype import beartype
 from jaxtyping import jaxtyped
 
-from twin.sensor_fields import Timed
+from twin.scenario.sensors import Timed
 from twin.sensors import timing
 from twin.simulator import Simulator
 from twin.traffic.simulate import TrafficTrace

@@ -8,7 +8,7 @@ from twin.geometry.scene import build_scene
 from twin.scenario import load_scenario
 from twin.sensors.actors import Actors
 from twin.sensors.meshes import ActorMesh, actor_meshes
-from twin.sensors.surfaces import NO_SURFACE, SURFACE_NAMES
+from twin.sensors.surfaces.table import NO_SURFACE, SURFACE_NAMES
 from twin.sensors.world import World
 from twin.traffic.vehicles import VEHICLE_CLASSES
 

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from twin.street_fields import Junction
+from twin.scenario.street import Junction
 from twin.traffic.idm import UNSIGNALLED, Drivers, follow_lanes
 from twin.traffic.signals import CROSSING, GREEN, RED, STREET, YELLOW, SignalPlan, signal_plan
 

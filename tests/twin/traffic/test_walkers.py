@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from twin.street_plan import junction_plan, street_areas
+from twin.scenario.street_plan import junction_plan, street_areas
 from twin.traffic.routes import rounded, straight
 
 BUSY = {

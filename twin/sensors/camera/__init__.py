@@ -1,0 +1,1 @@
+"""The camera: what it sees of the world, from light to a picture."""

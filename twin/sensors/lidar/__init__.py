@@ -1,0 +1,1 @@
+"""The LiDAR: rays, what comes back of them, and the depth image."""

@@ -1,0 +1,1 @@
+"""The radar: scatterers, their echoes, and the range-angle map."""

@@ -1,0 +1,1 @@
+"""What things look like to camera and LiDAR: kinds of surfaces, the plan of the ground, the fronts of buildings."""
