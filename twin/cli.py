@@ -3,11 +3,13 @@
 What only one command needs, and takes long to import, is imported there.
 """
 
+import math
 import re
 import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
@@ -185,18 +187,27 @@ def export(
     out: Annotated[Path, typer.Option(help="Folder to make.")],
     to: Annotated[str, typer.Option("--format", help="deepsense or tfrecord.")] = "deepsense",
     modalities: Annotated[str | None, typer.Option(help="What to write, separated by commas; else all.")] = None,
-    name: Annotated[str, typer.Option(help="deepsense: name of the table, without .csv.")] = "scenario32",
+    name: Annotated[
+        str | None, typer.Option(help="deepsense: name of the table, without .csv; else scenario32.")
+    ] = None,
     challenge: Annotated[
         bool, typer.Option("--challenge", help="deepsense: write rows of five samples as well.")
     ] = False,
-    workers: Annotated[int, typer.Option(help="Processes.")] = 1,
+    scenario: Annotated[
+        Path | None, typer.Option(help="deepsense: YAML file of the recordings' scenario, where it names other files.")
+    ] = None,
+    workers: Annotated[int | None, typer.Option(help="deepsense: processes, else 1.")] = None,
     as_json: AsJson = False,
 ) -> None:
     """Write a dataset as a DeepSense 6G scenario, or as TFRecords."""
     _refuse_url(out)
     chosen = None if modalities is None else [part.strip() for part in modalities.split(",")]
-    if workers < 1:
+    if workers is not None and workers < 1:
         raise UserError(f"{workers} is too small", "--workers", "give at least 1")
+    given = {"--name": name, "--challenge": challenge or None, "--scenario": scenario, "--workers": workers}
+    useless = next((option for option, value in given.items() if value is not None), None)
+    if to == "tfrecord" and useless:
+        raise UserError("means nothing with --format tfrecord", useless, "leave it out")
     with _progress("exporting") as progress:
         if to == "tfrecord":
             from twin.recording.tfrecord import export_tfrecord
@@ -204,16 +215,16 @@ def export(
             summary: ExportSummary = export_tfrecord(directory, out, modalities=chosen, progress=progress)
         elif to == "deepsense":
             from twin.generation.remaking import raw_sensors
-            from twin.recording.deepsense_export import export_deepsense
+            from twin.recording.deepsense_export import DEFAULT_NAME, export_deepsense
 
             summary = export_deepsense(
                 directory,
                 out,
-                name=name,
+                name=DEFAULT_NAME if name is None else name,
                 modalities=chosen,
                 challenge=challenge,
-                raw_of=raw_sensors,
-                workers=workers,
+                raw_of=partial(raw_sensors, scenario=scenario),
+                workers=workers or 1,
                 progress=progress,
             )
         else:
@@ -225,6 +236,11 @@ def export(
     for modality, count in summary.missing.items():
         if count:
             print(f"{modality}: {count} frames were lost and have no file or hold NaN")
+    largest = max((count / summary.samples for count in summary.missing.values()), default=0.0)
+    if largest > DEFAULT_MAX_BAD:
+        print(f"import it with --max-bad {math.ceil(largest * 100) / 100:g}: lost frames count as bad files")
+    if summary.radar_clutter not in (None, "chirp_mean"):
+        print(f"radar: import it with --radar-clutter {summary.radar_clutter} to find the same maps")
 
 
 @commands.command()
@@ -243,7 +259,11 @@ def verify(
             print(f"{name}: {'; '.join(found)}")
     if damaged:
         name, found = next(iter(damaged.items()))
-        raise UserError(f"{len(damaged)} damaged, the first: {name}, {found[0]}", directory, "make or fetch it again")
+        raise UserError(
+            f"{len(damaged)} damaged, the first: {name}, {found[0]}",
+            directory,
+            "remove it, and make it again with --resume, or fetch it again",
+        )
 
 
 @commands.command()

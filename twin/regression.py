@@ -16,7 +16,7 @@ from twin.recording import Recording
 from twin.scenario import load_scenario, scenario_names
 from twin.simulator import Simulator
 
-__all__ = ["EPISODES", "SEED", "TOLERANCES", "compare", "regress", "summarise", "summary_of"]
+__all__ = ["EPISODES", "SEED", "TOLERANCES", "compare", "regress", "summarise", "summarise_sensors", "summary_of"]
 
 SEED = 20_000
 EPISODES = 12

@@ -79,4 +79,5 @@ def _shares(sizes: Sizes) -> Rates:
             for k in range(count):
                 action(k)
             rates[name] = 1e3 * (time.perf_counter() - started) / count
+        rates["lidar_points"] = sum(len(sensors.cloud(k).point_m) for k in range(count)) / count
     return rates

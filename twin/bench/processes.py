@@ -25,7 +25,7 @@ def memory(sizes: Sizes) -> Rates:
     """
     _run(_TRACE_MANY.format(count=1, chunk=1))
     said = json.loads(_run(_TRACE_MANY.format(count=sizes.many_receivers, chunk=sizes.chunk)))
-    return {"million_receiverspeak_mb": said["peak_mb"], "million_receivers_per_s": said["receivers_per_s"]}
+    return {"million_receivers_peak_mb": said["peak_mb"], "million_receivers_per_s": said["receivers_per_s"]}
 
 
 def start(sizes: Sizes) -> Rates:

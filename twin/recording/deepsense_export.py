@@ -12,9 +12,8 @@ picture, cloud or cube is named and has no file.
 import csv
 import io
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures import BrokenExecutor
 from dataclasses import dataclass
-from multiprocessing import get_context
 from pathlib import Path
 from typing import Protocol
 
@@ -23,9 +22,10 @@ from jaxtyping import Complex64, Float32
 
 from twin.errors import UserError
 from twin.recording.catalogue import Entry, open_dataset
+from twin.recording.directory import new_directory
 from twin.recording.export_summary import ExportSummary
 from twin.recording.recording import MODALITIES, Recording
-from twin.recording.store import new_directory
+from twin.workers import processes
 
 __all__ = ["DEFAULT_NAME", "RawSensors", "export_deepsense"]
 
@@ -35,6 +35,8 @@ CHALLENGE_FRAMES, CHALLENGE_POSITIONS = 5, 2
 FIRST_S, PAUSE_S = 12 * 3600.0, 60.0
 """Time of day at which an export begins, and the time between two sequences [s]: recordings know no time of day."""
 MPS_TO_KMPH = 3.6
+CUBE = (4, 256)
+"""Antennas and samples of the layout's radar."""
 
 
 class RawSensors(Protocol):
@@ -95,6 +97,9 @@ def export_deepsense(
 ) -> ExportSummary:
     """Write the dataset `root` to the folder `out`, which appears whole or not at all.
 
+    Imported again with the same subtraction of clutter it gives the same recordings: times to a microsecond, radar maps
+    to 0.1 dB, and everything else to the bit, pictures too if they are 224 x 224.
+
     Args:
         name: of the table, without `.csv`.
         modalities: what to write; all that every recording holds by default.
@@ -128,7 +133,8 @@ def export_deepsense(
         if challenge:
             _write_table(Path(draft, f"{name}_challenge.csv"), _challenge_rows(root, rows, wanted))
     missing = {modality: sum(_missing(entry, modality) for entry in catalogue.episodes) for modality in wanted}
-    return ExportSummary(str(out), len(rows), len(jobs), list(wanted), missing)
+    clutter = _radar_clutter(catalogue.episodes) if "radar" in wanted else None
+    return ExportSummary(str(out), len(rows), len(jobs), list(wanted), missing, radar_clutter=clutter)
 
 
 def _written(jobs: Sequence[_Sequence], workers: int) -> Iterator[list[dict[str, str]]]:
@@ -136,8 +142,18 @@ def _written(jobs: Sequence[_Sequence], workers: int) -> Iterator[list[dict[str,
     if workers == 1:
         yield from map(_write_sequence, jobs)
         return
-    with ProcessPoolExecutor(workers, get_context("spawn")) as pool:
-        yield from pool.map(_write_sequence, jobs)
+    try:
+        with processes(workers) as pool:
+            yield from pool.map(_write_sequence, jobs)
+    except BrokenExecutor:
+        what = "a worker died, of too little memory perhaps"
+        raise UserError(what, jobs[0].root, "give fewer --workers") from None
+
+
+def _radar_clutter(entries: Sequence[Entry]) -> str | None:
+    """What was subtracted before the maps of simulated recordings were made."""
+    scenario = entries[0].manifest.scenario
+    return str(scenario["radar"]["clutter"]) if isinstance(scenario, dict) and "radar" in scenario else None
 
 
 def _missing(entry: Entry, modality: str) -> int:
@@ -239,7 +255,11 @@ def _write_file(name: str, recording: Recording, frame: int, path: Path, raw: Ra
         path.write_bytes(recording.jpegs(one)[0])
     elif name == "radar":
         held = "radar_cube" in recording.arrays
-        np.save(path, recording.some("radar_cube", one)[0] if held or raw is None else raw.cube(frame))
+        cube = recording.some("radar_cube", one)[0] if held or raw is None else raw.cube(frame)
+        if cube.shape[:2] != CUBE:
+            what = f"its radar has {cube.shape[0]} antennas and {cube.shape[1]} samples, not {CUBE[0]} and {CUBE[1]}"
+            raise UserError(what, recording.path or recording.name, "leave radar out of --modalities")
+        np.save(path, cube)
     else:
         held = "lidar_points" in recording.arrays
         points = recording.some("lidar_points", one)[0, :, :3] if held or raw is None else raw.points(frame)

@@ -11,7 +11,7 @@ class ExportSummary:
     """Counts for the user, and as JSON for a script.
 
     `missing` counts the frames of each modality that were lost: they have no file, hold NaN, or are black; `shards` are
-    the files of TFRecords.
+    the files of TFRecords; `radar_clutter` is what an import has to subtract to find the same radar maps.
     """
 
     out: str
@@ -20,6 +20,7 @@ class ExportSummary:
     modalities: list[str]
     missing: dict[str, int]
     shards: int | None = None
+    radar_clutter: str | None = None
 
     def as_json(self) -> dict[str, Any]:
         """The fields as a JSON-able dictionary."""

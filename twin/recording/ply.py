@@ -113,7 +113,13 @@ def _from_text(
         raise ValueError("a line of the vertices is cut or not of numbers") from None
     if values.shape != (vertex.count, len(vertex.properties)):
         raise ValueError(f"{values.shape[1]} numbers a vertex instead of {len(vertex.properties)}")
-    return values[:, places]
+    # the numbers of a float property are those that 32 bits hold, however many digits the text has
+    kinds = [np.dtype(TYPES[vertex.properties[place][1]]) for place in places]
+    return np.stack(
+        [values[:, place].astype(kind).astype(np.float64) if kind.kind == "f" else values[:, place]
+         for place, kind in zip(places, kinds, strict=True)],
+        axis=1,
+    )  # fmt: skip
 
 
 def _from_binary(

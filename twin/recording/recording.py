@@ -267,8 +267,8 @@ class Recording:
 
     @property
     def modalities(self) -> tuple[str, ...]:
-        """The modalities that the recording holds, be it invalid frames."""
-        return tuple(name for name in MODALITIES if name in self.arrays)
+        """The modalities that the recording holds in any frame."""
+        return tuple(name for name in MODALITIES if name in self.arrays and self.arrays[f"valid_{name}"].any())
 
     def images(self, frames: slice = slice(None)) -> UInt8[np.ndarray, "frame 224 224 3"]:
         """Pictures of the camera, decoded, at the one size that models take; black where a frame is invalid.

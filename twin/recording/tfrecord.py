@@ -162,8 +162,10 @@ def tfrecord_dataset(root: str | Path, window: int | None = None) -> Any:
         window: frames of an element, which never cross episodes; one frame without that dimension by default.
 
     Raises:
-        UserError: no TensorFlow, or `root` holds no such shards, or not all.
+        UserError: no TensorFlow, `root` holds no such shards, or not all, or a window of no frames.
     """
+    if window is not None and window < 1:
+        raise UserError(f"a window of {window} frames", "window", "give at least 1")
     tf = _tensorflow()
     where = Path(root, FEATURES)
     try:

@@ -11,6 +11,8 @@ __all__ = ["check_world"]
 
 MOST_CUBE_SAMPLES = 64_000_000
 """Of a frame of the radar: half a gigabyte of complex64."""
+MOST_PIXELS = 4_000_000
+"""Of a picture: about a gigabyte while it is drawn."""
 
 
 def check_world(scenario: Scenario, where: object) -> None:
@@ -53,3 +55,14 @@ def _check_sensors(scenario: Scenario, where: object) -> None:
     if samples > MOST_CUBE_SAMPLES:
         what = f"radar.antennas x samples x chirps = {samples}"
         raise UserError(what, where, f"ask for at most {MOST_CUBE_SAMPLES} a frame")
+    if radar.chirps == 1 and radar.clutter == "chirp_mean":
+        raise UserError("radar.chirps = 1 leaves nothing after radar.clutter = chirp_mean", where, "give more chirps")
+    if radar.samples / radar.sample_rate_hz > radar.chirp_interval_s:
+        what = f"radar.samples / sample_rate_hz is longer than chirp_interval_s = {radar.chirp_interval_s:g}"
+        raise UserError(what, where, "a chirp has to be sampled before the next one begins")
+    if radar.chirps * radar.chirp_interval_s > 1 / scenario.frame_rate_hz:
+        what = f"radar.chirps x chirp_interval_s is longer than a frame, {1 / scenario.frame_rate_hz:g} s"
+        raise UserError(what, where, "give fewer chirps, or a shorter interval")
+    pixels = scenario.camera.width_px * scenario.camera.height_px
+    if pixels > MOST_PIXELS:
+        raise UserError(f"camera.width_px x height_px = {pixels}", where, f"ask for at most {MOST_PIXELS}")

@@ -41,7 +41,9 @@ class Camera(Mounted):
         0.01, ge=0, le=1, description="standard deviation of mid grey (0.18) in linear light, where white is 1"
     )
     blur_px: float = Field(0.5, ge=0, le=20, description="standard deviation of the point spread")
-    visibility_m: float = Field(20_000.0, ge=5, le=100_000, description="meteorological visibility: fog below 1 km")
+    visibility_m: float = Field(
+        20_000.0, ge=5, le=100_000, description="meteorological visibility, for the LiDAR too: fog below 1 km"
+    )
 
 
 class Lidar(Mounted):
@@ -54,7 +56,7 @@ class Lidar(Mounted):
     farthest_m: float = Field(120.0, gt=0, le=1000)
     range_noise_m: float = Field(0.02, ge=0, le=1, description="standard deviation")
     half_range_m: float = Field(
-        55.0, gt=0, le=2000, description="where half of the pulses on a surface that reflects 10 % come back"
+        55.0, ge=1, le=2000, description="where half of the pulses on a surface that reflects 10 % come back"
     )
     rolling: int = Field(1, ge=0, le=1, description="1: the world moves during a revolution")
 
@@ -63,8 +65,8 @@ class Radar(Mounted):
     """An FMCW radar with a uniform linear array (defaults: TI AWR1243 at DeepSense 6G)."""
 
     carrier_hz: float = Field(77e9, gt=1e9, le=300e9)
-    slope_hz_per_s: float = Field(15.015e12, gt=0, le=1e15, description="of the ramp")
-    sample_rate_hz: float = Field(5e6, gt=0, le=1e9, description="of the complex intermediate frequency")
+    slope_hz_per_s: float = Field(15.015e12, ge=1e9, le=1e15, description="of the ramp")
+    sample_rate_hz: float = Field(5e6, ge=1e4, le=1e9, description="of the complex intermediate frequency")
     samples: int = Field(256, ge=8, le=4096, description="a chirp")
     chirps: int = Field(250, ge=1, le=4096, description="a frame")
     chirp_interval_s: float = Field(65e-6, gt=0, le=1, description="from ramp to ramp")

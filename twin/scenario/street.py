@@ -63,7 +63,7 @@ class LaneTraffic(Section):
     lane: int = Field(description="as ue.lane: from the base station's side; negative ones from the far side")
     arrivals_per_minute: float | None = Field(None, ge=0, le=60)
     speed_mps: float | None = Field(None, gt=0, le=70)
-    speed_deviation_mps: float | None = Field(None, ge=0)
+    speed_deviation_mps: float | None = Field(None, ge=0, le=50)
     shares: ClassShares | None = None
 
 
@@ -72,7 +72,7 @@ class Cyclists(Section):
 
     arrivals_per_minute: float = Field(0.0, ge=0, le=60, description="a cycle lane")
     speed_mps: float = Field(5.0, gt=0, le=20, description="mean desired speed")
-    speed_deviation_mps: float = Field(0.7, ge=0)
+    speed_deviation_mps: float = Field(0.7, ge=0, le=50)
     sides: Literal["both", "near", "far"] = Field("both", description="seen from the base station")
 
 
@@ -85,7 +85,7 @@ class Pedestrians(Section):
     arrivals_per_minute: float = Field(0.0, ge=0, le=60, description="a sidewalk and direction")
     crossing_per_minute: float = Field(0.0, ge=0, le=60, description="a crosswalk and direction")
     speed_mps: float = Field(1.4, gt=0, le=5, description="mean desired speed")
-    speed_deviation_mps: float = Field(0.2, ge=0, description="desired speeds are cut at two deviations")
+    speed_deviation_mps: float = Field(0.2, ge=0, le=50, description="desired speeds are cut at two deviations")
 
 
 class Traffic(Section):
@@ -93,7 +93,7 @@ class Traffic(Section):
 
     arrivals_per_minute: float = Field(10.0, ge=0, le=60, description="a lane")
     speed_mps: float = Field(12.0, gt=0, le=70, description="mean desired speed")
-    speed_deviation_mps: float = Field(1.5, ge=0)
+    speed_deviation_mps: float = Field(1.5, ge=0, le=50)
     shares: ClassShares = Field(default_factory=ClassShares)
     lanes: tuple[LaneTraffic, ...] = Field((), description="lanes whose traffic differs")
     idm: Idm = Field(default_factory=Idm)
@@ -115,7 +115,7 @@ class CrossStreet(Section):
     lanes_backward: int = Field(1, ge=0, le=4)
     arrivals_per_minute: float = Field(6.0, ge=0, le=60, description="a lane")
     speed_mps: float = Field(9.0, gt=0, le=70, description="mean desired speed")
-    speed_deviation_mps: float = Field(1.0, ge=0)
+    speed_deviation_mps: float = Field(1.0, ge=0, le=50)
     shares: ClassShares = Field(default_factory=ClassShares)
 
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from jaxtyping import Bool, Float
 
+from twin.errors import UserError
 from twin.geometry.scene import Scene
 from twin.scenario.fields import Scenario
 from twin.scenario.sensors import Mounted
@@ -38,6 +39,8 @@ KEEPABLE = {
 }
 """What is recorded on request only, and the modality that it belongs to."""
 STREAMS = {"gps": 4, "camera": 6, "lidar": 7, "radar": 8}
+LARGEST_KEPT_BYTES = 4_000_000_000
+"""What an episode may hold of what is kept on request."""
 STREAM_TIMING, STREAM_COLOURS = 9, 10
 UE_SLOT = 0
 """Place of the UE among the actors of a frame."""
@@ -147,7 +150,12 @@ class SensorSuite:
         return self.radar.measure(self.actors("radar", frame), self._rng(STREAMS["radar"], frame))
 
     def record(self, frames: int, modalities: Sequence[str], keep: Sequence[str] = ()) -> dict[str, np.ndarray]:
-        """The arrays of a recording's first frames; `keep` names what of `KEEPABLE` is wanted beside the maps."""
+        """The arrays of a recording's first frames; `keep` names what of `KEEPABLE` is wanted beside the maps.
+
+        Raises:
+            UserError: what is to be kept would not fit into memory.
+        """
+        self._check_size(frames, keep)
         arrays: dict[str, np.ndarray] = {}
         if "camera" in modalities:
             arrays |= self._record_camera(frames, keep)
@@ -156,6 +164,20 @@ class SensorSuite:
         if "lidar" in modalities:
             arrays |= self._record_lidar(frames, "lidar_points" in keep)
         return arrays
+
+    def _check_size(self, frames: int, keep: Sequence[str]) -> None:
+        radar, camera = self.scenario.radar, self.scenario.camera
+        pixels = camera.width_px * camera.height_px
+        of_frame = {
+            "radar_cube": 8 * radar.antennas * radar.samples * radar.chirps,
+            "camera_depth": 2 * pixels,
+            "camera_instance": 2 * pixels,
+            "lidar_points": 16 * self.scenario.lidar.rings * self.scenario.lidar.azimuth_steps,
+        }
+        whole = frames * sum(of_frame[name] for name in keep)
+        if whole > LARGEST_KEPT_BYTES:
+            what = f"{', '.join(keep)} of {frames} frames take {whole / 1e9:.1f} GB"
+            raise UserError(what, "--keep", f"keep less, or lower --frames: {LARGEST_KEPT_BYTES / 1e9:.0f} GB at most")
 
     def _arrived(self, sensor: str, frames: int) -> np.ndarray:
         return np.asarray(self.captured[sensor][1][:frames])

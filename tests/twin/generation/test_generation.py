@@ -8,11 +8,12 @@ import yaml
 
 from twin.errors import UserError
 from twin.generation import generate_dataset
-from twin.recording import dataset_hash, scan, verify_dataset
+from twin.recording import MODALITIES, dataset_hash, scan, verify_dataset
 from twin.scenario import load_scenario
 
 RADIO = ("rf", "gps")
 REQUEST = {"episodes": 4, "frames": 30, "seed": 3, "modalities": RADIO}
+SENSED = {"episodes": 4, "frames": 3, "seed": 3, "modalities": MODALITIES}
 
 
 def hashes(path):
@@ -53,6 +54,26 @@ def test_the_number_of_workers_changes_nothing(dataset, tmp_path, workers):
     generate_dataset("street_canyon", tmp_path / "more", **REQUEST, workers=workers)
     assert hashes(tmp_path / "more") == hashes(dataset)
     assert dataset_hash(scan(tmp_path / "more").episodes) == dataset_hash(scan(dataset).episodes)
+
+
+@pytest.fixture(scope="module")
+def sensed(tmp_path_factory):
+    """A junction, with everything that its sensors see."""
+    path = tmp_path_factory.mktemp("sensed") / "one"
+    generate_dataset("intersection", path, **SENSED)
+    return path
+
+
+@pytest.mark.parametrize("workers", [2, 4])
+def test_the_number_of_workers_changes_nothing_that_a_sensor_sees(sensed, tmp_path, workers):
+    for entry in scan(sensed).episodes:
+        arrays = entry.open().arrays
+        assert set(MODALITIES) <= set(arrays)
+        assert all(arrays[f"valid_{name}"].any() for name in MODALITIES)
+    generate_dataset("intersection", tmp_path / "more", **SENSED, workers=workers)
+    assert len(hashes(sensed)) == SENSED["episodes"]
+    assert hashes(tmp_path / "more") == hashes(sensed)
+    assert dataset_hash(scan(tmp_path / "more").episodes) == dataset_hash(scan(sensed).episodes)
 
 
 def test_the_order_changes_nothing_and_any_executor_will_do(dataset, tmp_path):

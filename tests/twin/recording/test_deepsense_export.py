@@ -139,6 +139,23 @@ def test_what_cannot_be_exported_is_refused(dataset, tmp_path, options, words):
     assert not (tmp_path / "out").exists()
 
 
+def test_a_radar_that_the_layout_has_no_place_for_is_refused(drive, tmp_path):
+    one = drive(0)
+    arrays = {**one.arrays, "radar_cube": one.arrays["radar_cube"][:, :3]}
+    Recording("three", one.manifest, arrays).save(tmp_path / "data")
+    with pytest.raises(UserError, match="3 antennas and 256 samples, not 4 and 256; leave radar out"):
+        export_deepsense(tmp_path / "data", tmp_path / "out", raw_of=never)
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_modality_that_was_never_there_is_not_written(drive, tmp_path):
+    one = drive(0)
+    arrays = {**one.arrays, "valid_gps": np.zeros(one.frames, bool)}
+    Recording("no position", one.manifest, arrays).save(tmp_path / "data")
+    assert "gps" not in export_deepsense(tmp_path / "data", tmp_path / "out", raw_of=never).modalities
+    assert "unit2_loc" not in table(tmp_path / "out")[0]
+
+
 def test_sequences_too_short_for_the_challenge_are_refused(drive, tmp_path):
     arrays = {name: values[:3] for name, values in drive(0).arrays.items()}
     Recording("short", drive(0).manifest, arrays).save(tmp_path / "data")

@@ -66,6 +66,11 @@ def test_windows_follow_each_other_and_never_cross_episodes(shards):
         assert element["radar"].shape == (5, 64, 256)
 
 
+def test_a_window_of_nothing_is_refused(shards):
+    with pytest.raises(UserError, match="a window of 0 frames"):
+        tfrecord_dataset(shards, window=0)
+
+
 def test_shapes_are_known_before_anything_is_read(shards):
     spec = tfrecord_dataset(shards).element_spec
     assert spec["rf"].shape == (64,)

@@ -10,6 +10,7 @@ from twin.errors import UserError
 from twin.recording import MODALITIES
 from twin.scenario import Template
 from twin.sensors.lidar.depth_image import depth_image
+from twin.sensors.meshes import actor_meshes
 from twin.sensors.radar.range_angle import range_angle_map
 from twin.sensors.suite import KEEPABLE
 from twin.simulator import Simulator
@@ -114,16 +115,66 @@ def test_all_of_them_see_the_car_where_it_is(alone):
     assert abs((best - 31.5) / 64 * field_rad - truth_rad) < 0.06
 
 
-def test_the_lidar_range_is_the_distance_to_the_side_of_the_car(alone):
-    cloud, box = alone.sensors.cloud(0), alone.traffic.box[0, 0]
-    points = alone.sensors.mount("lidar").to_local(cloud.point_m[cloud.actor == 0].astype(float))
-    noise_m = 5 * alone.scenario.lidar.range_noise_m
-    assert (np.abs(points[:, 0] - box[0]) < box[3] / 2 + noise_m).all()
-    assert (np.abs(points[:, 1] - box[1]) < box[4] / 2 + noise_m).all()
-    assert (points[:, 2] < box[5] + noise_m).all()
-    doors = points[(np.abs(points[:, 0] - box[0]) < 1.0) & (points[:, 2] < 0.7)]
-    assert len(doors) > 5
-    assert np.median(doors[:, 1]) == pytest.approx(box[1] - box[4] / 2, abs=0.15)
+def met_by_hand(simulator):
+    """Of every ray of a frame, its range and the identity of the actor that it meets: -1 for the ground, inf and -2 for
+    nothing. Each triangle of each actor, one after another, by Cramer's rule."""
+    lidar, box = simulator.sensors.lidar, simulator.sensors.actors("lidar", 0).box
+    origin = np.array([0.0, 0.0, HEIGHT_M])
+    azimuth = -np.pi + 2 * np.pi * (np.arange(lidar.lidar.azimuth_steps) + 0.5) / lidar.lidar.azimuth_steps
+    elevation = np.radians(np.linspace(lidar.lidar.lowest_deg, lidar.lidar.highest_deg, lidar.lidar.rings))
+    up, turn = (a.ravel() for a in np.meshgrid(elevation, azimuth + np.pi / 2, indexing="ij"))  # it looks north
+    way = np.stack([np.cos(up) * np.cos(turn), np.cos(up) * np.sin(turn), np.sin(up)], -1)
+    with np.errstate(divide="ignore"):
+        range_m = np.where(way[:, 2] < 0, -HEIGHT_M / way[:, 2], np.inf)
+    range_m[range_m > lidar.lidar.farthest_m] = np.inf
+    actor = np.where(np.isfinite(range_m), -1, -2)
+    for number, (kind, place) in enumerate(zip(simulator.traffic.actor_class[0], box, strict=True)):
+        on_the_ground = (*place[:2], 0.0)
+        for a, b, c in actor_meshes()[kind].triangle_m + on_the_ground:
+            one, two, far = b - a, c - a, origin - a
+            normal = np.cross(one, two)
+            with np.errstate(divide="ignore", invalid="ignore"):
+                determinant = -(way @ normal)
+                t = far @ normal / determinant
+                u = np.cross(far, way) @ two / determinant
+                v = np.cross(far, way) @ -one / determinant
+                nearer = (u >= 0) & (v >= 0) & (u + v <= 1) & (t > 0) & (t < range_m)
+            range_m[nearer], actor[nearer] = t[nearer], number
+    return range_m, actor
+
+
+@pytest.mark.parametrize("others", [(), (("van", -3.0, NEAR_M), ("pedestrian", 5.0, 7.0))])
+def test_the_lidar_range_is_the_distance_to_the_side_of_the_car(others):
+    simulator = simulated(UE, *others)
+    lidar = simulator.sensors.lidar
+    echoes = lidar.echoes(simulator.sensors.actors("lidar", 0))
+    range_m, actor = met_by_hand(simulator)
+    same = np.isclose(echoes.range_m, range_m, rtol=0, atol=1e-9)
+    assert same.mean() > 0.9999, "but for rays along an edge"
+    assert (echoes.actor[same] == np.maximum(actor, -1)[same]).all()
+    assert ((actor == 0) & same).sum() > 50
+    doors = (actor == 0) & same & (np.abs(lidar.elevation_rad.repeat(len(lidar.azimuth_rad))) < math.radians(15))
+    sine = range_m[doors] * lidar.mount.direction_to_local(lidar.direction[doors])[:, 1]
+    assert sine.min() == pytest.approx(FAR_M - VEHICLE_CLASSES["car"][1] / 2, abs=0.15)
+
+
+def test_the_lidar_measures_the_distance_with_its_noise(alone):
+    """One draw a ray and frame: the mean of n is known to sigma / sqrt(n), the deviation to sigma / sqrt(2 n)."""
+    sigma_m, errors_m, on_the_car = alone.scenario.lidar.range_noise_m, [], []
+    for k in range(alone.frames):
+        cloud = alone.sensors.cloud(k)
+        echoes = alone.sensors.lidar.echoes(alone.sensors.actors("lidar", k))
+        np.testing.assert_array_equal(cloud.actor, echoes.actor[cloud.ray])
+        measured_m = np.linalg.norm(cloud.point_m.astype(float), axis=1)
+        errors_m.append(measured_m - echoes.range_m[cloud.ray])
+        on_the_car.append(cloud.actor == 0)
+        way = cloud.point_m / measured_m[:, None]
+        np.testing.assert_allclose(way, alone.sensors.lidar.direction[cloud.ray], atol=1e-6)
+    every, of_the_car = np.concatenate(errors_m), np.concatenate(errors_m)[np.concatenate(on_the_car)]
+    for error_m in (every, of_the_car):
+        assert len(error_m) > 300
+        assert abs(error_m.mean()) < 5 * sigma_m / math.sqrt(len(error_m))
+        assert error_m.std() == pytest.approx(sigma_m, rel=0.15)
 
 
 def test_latency_shows_the_world_as_it_was():
@@ -164,6 +215,12 @@ def test_what_is_kept_is_what_the_maps_were_made_of(kept):
         np.testing.assert_allclose(again, arrays["radar"][k], atol=0.13)
         np.testing.assert_array_equal(depth_image(arrays["lidar_points"][k, :, :3]), arrays["lidar"][k])
     assert arrays["truth/camera_depth_m"].shape == arrays["truth/camera_instance"].shape == (3, 224, 224)
+
+
+def test_what_would_not_fit_into_memory_is_not_kept():
+    large = simulated(UE, radar={"antennas": 16, "samples": 512, "chirps": 1000})
+    with pytest.raises(UserError, match=r"radar_cube of 100 frames take 6.6 GB"):
+        large.sensors.record(100, ["radar"], ["radar_cube"])
 
 
 def test_boxes_and_pixels_of_the_truth_agree(kept):

@@ -1,7 +1,9 @@
 """A colour camera at the base station, with the truth of what it sees: depth, instances and boxes.
 
 What stands still is cast and lit once an episode, for the camera does too. A frame draws the actors into a z-buffer,
-and lights them, their shadows and the ground around them anew.
+and lights them, their shadows and the ground around them anew. Casting rays at them instead, inside their boxes, takes
+4 times as long with few actors and 25 times with many: 0.44 against 0.12 ms in `deepsense32`, 4.8 against 0.33 in
+`street_canyon`, 29 against 1.2 in `intersection` (224 x 224, one thread); the pictures differ in 2 samples at most.
 """
 
 from dataclasses import dataclass
@@ -22,12 +24,11 @@ from twin.sensors.camera.reach import around, no_tiles, shaded, sorted_into_tile
 from twin.sensors.camera.shade import Moving, Shadable, shade, shade_still
 from twin.sensors.camera.still import still_of
 from twin.sensors.camera.view import Pinhole, box_corners
-from twin.sensors.images import decode_jpeg, encode_jpeg, resized
 from twin.sensors.mount import Mount
 from twin.sensors.surfaces.table import SURFACES
 from twin.sensors.world import World
 
-__all__ = ["CameraFrame", "CameraSensor", "decode_jpeg", "encode_jpeg", "resized"]
+__all__ = ["CameraFrame", "CameraSensor"]
 
 SKY, STANDS_STILL = -2, -1
 """Instances that are no actors."""

@@ -16,7 +16,7 @@ from twin.sensors.surfaces.ground import Ground, ground_colour, ground_of
 from twin.sensors.surfaces.table import NO_SURFACE, SURFACES
 from twin.sensors.world import World, meet_static
 
-__all__ = ["FAR_M", "LIFT_M", "Still", "alike", "lamp_light", "mirror_radiance", "mirrored", "still_of"]
+__all__ = ["FAR_M", "LIFT_M", "Built", "Still", "alike", "lamp_light", "mirror_radiance", "mirrored", "still_of"]
 
 LIFT_M = 2e-3
 """Rays that leave a surface start so far above it [m]."""

@@ -17,7 +17,7 @@ from twin.sensors.radar.scatterers import Reflectors, actor_scatterers, class_re
 from twin.sensors.radar.signal import Scatterers, bins_per_m, thermal_noise
 from twin.sensors.world import World
 
-__all__ = ["RadarFrame", "RadarSensor", "range_angle_map"]
+__all__ = ["RadarFrame", "RadarSensor"]
 
 
 class RadarFrame:

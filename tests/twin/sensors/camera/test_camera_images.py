@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from twin.sensors.camera.sensor import decode_jpeg, encode_jpeg, resized
+from twin.sensors.images import decode_jpeg, encode_jpeg, resized
 
 
 def street(rows=120, columns=160):
