@@ -88,7 +88,8 @@ def _street(recording: Recording) -> dict[str, Any] | None:
             corners = scenario.local_m(building.along_m + half[:, 0], building.across_m + half[:, 1])
             buildings.append({"corners_m": corners.round(2).tolist(), "height_m": building.height_m})
     end, side, width = scenario.street.length_m / 2, scenario.half_width_m, scenario.street.lane_width_m
-    marks = np.arange(len(scenario.lanes) + 1) * width - side
+    middles = np.array([across for across, _ in scenario.lanes])
+    marks = np.unique(np.round(np.concatenate([middles - width / 2, middles + width / 2]), 6))
     road = scenario.local_m(np.array([-end, end, end, -end]), np.array([-side, -side, side, side]))
     lines = [scenario.local_m(np.array([-end, end]), np.full(2, mark)).round(2).tolist() for mark in marks]
     return {"buildings": buildings, "road_m": road.round(2).tolist(), "lines_m": lines}

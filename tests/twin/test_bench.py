@@ -33,6 +33,9 @@ TINY = Sizes(
     multimodal_frames=3,
 )
 COMPARED = ("moving", "static", "munich")
+MULTIMODAL = {
+    "multimodal_frames_per_s", "bytes_per_frame", "worker_peak_mb", "camera_ms", "lidar_ms", "radar_ms", "lidar_points",
+}  # fmt: skip
 
 
 @pytest.fixture
@@ -62,10 +65,7 @@ def no_sionna(monkeypatch):
         ("pipeline", {"pipeline_frames_per_s_core", "pipeline_vehicles"}),
         ("memory", {"million_receivers_peak_mb", "million_receivers_per_s"}),
         ("start", {"second_process_start_s"}),
-        (
-            "multimodal",
-            {"multimodal_frames_per_s", "bytes_per_frame", "worker_peak_mb", "camera_ms", "lidar_ms", "radar_ms"},
-        ),
+        ("multimodal", MULTIMODAL),
     ],
 )
 def test_each_part_gives_its_figures(part, keys):

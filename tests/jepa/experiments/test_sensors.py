@@ -9,7 +9,9 @@ from jepa.experiments import sensors
 from jepa.experiments.sensors import FEATURES, Ridge, run
 from twin.errors import UserError
 from twin.recording import BaseStation, Recording, RecordingManifest
+from twin.scenario import Template, load_scenario
 from twin.sensors.images import encode_jpeg
+from twin.simulator import Simulator
 
 EPISODES, FRAMES = 12, 10
 BORESIGHT_RAD = 3.0
@@ -225,6 +227,23 @@ def test_what_is_wrong_with_the_request_is_said_before_anything_is_computed(plan
     assert not (tmp_path / "b").exists()
     with pytest.raises(UserError, match="differs in data"):
         run(finished, [_dataset(tmp_path / "other", _noise, 4)])
+
+
+def test_each_simulated_sensor_tells_where_the_car_is_from_a_few_frames(tmp_path):
+    """Twelve passages through the view at 4 frames a second, some 13 of which count in each."""
+    raw = load_scenario("deepsense32").raw
+    few = {"frame_rate_hz": 4, "frames": 160, "ue": {**raw["ue"], "view_margin_deg": 0.0}}
+    scenario = Template({**raw, **few}, "few frames")
+    for episode in range(12):
+        Simulator(scenario, 1, episode).run().save(tmp_path / "data")
+    run(tmp_path / "out", [tmp_path / "data"])
+    found = json.loads((tmp_path / "out" / "sensors.json").read_text())
+    rng = np.random.default_rng(2)
+    for sensor, row in found.items():
+        gain_deg = np.array(row["mean_error_deg"]) - np.array(row["error_deg"])
+        means_deg = gain_deg[rng.integers(0, len(gain_deg), (5000, len(gain_deg)))].mean(1)
+        assert np.quantile(means_deg, 0.025) > 2, sensor
+    assert (tmp_path / "out" / "sensors.md").read_text().count("* |") == len(FEATURES)
 
 
 @pytest.mark.long

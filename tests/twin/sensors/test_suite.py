@@ -218,7 +218,7 @@ def test_what_is_kept_is_what_the_maps_were_made_of(kept):
 
 
 def test_what_would_not_fit_into_memory_is_not_kept():
-    large = simulated(UE, radar={"antennas": 16, "samples": 512, "chirps": 1000})
+    large = simulated(UE, radar={"antennas": 16, "samples": 512, "chirps": 1000, "sample_rate_hz": 1e7})
     with pytest.raises(UserError, match=r"radar_cube of 100 frames take 6.6 GB"):
         large.sensors.record(100, ["radar"], ["radar_cube"])
 
