@@ -3,7 +3,8 @@
 On episodes that it has not seen it predicts the azimuth of the UE, as the base station sees it relative to its
 boresight, from the pictures, the radar maps or the depth images alone; its error is compared with that of the mean
 azimuth of its training frames, episode by episode. Other vehicles are in the pictures, too, and nothing tells them from
-the UE but how often they are there.
+the UE but how often they are there. What stands still is taken away first: the median over all frames of a drive, of a
+held-out one as well, which needs no labels.
 """
 
 import os
