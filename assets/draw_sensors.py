@@ -36,9 +36,7 @@ def main() -> None:
     draw_radar(radar, simulator)
     draw_sweep(spectrum, recording.arrays["rf"][FRAME])
     figure.suptitle(f"{SCENARIO}, seed {SEED}, episode {EPISODE}, frame {FRAME}: the UE in pink", fontsize=12)
-    target = Path(__file__).parent / "sensors.png"
-    figure.savefig(target)
-    print(target)
+    figure.savefig(Path(__file__).parent / "sensors.png")
 
 
 def draw_camera(axes: plt.Axes, simulator: Simulator) -> None:

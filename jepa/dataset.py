@@ -13,28 +13,14 @@ from jaxtyping import Int
 from torch.utils.data import Dataset
 
 from twin.errors import UserError
-from twin.recording import MODALITIES, Entry, Recording, open_dataset
+from twin.recording import MODALITIES, Entry, Recording, whole_episodes
 
-__all__ = ["MOST_OPEN", "RecordingDataset", "whole_episodes"]
+__all__ = ["MOST_OPEN", "RecordingDataset"]
 
 MOST_OPEN = 16
 """Recordings that a process keeps open, with those of their arrays that are small."""
 _FRAME_BY_FRAME = ("camera_depth_m", "camera_instance")
 """Truth that is as large as pictures are."""
-
-
-def whole_episodes(path: str | Path) -> list[Entry]:
-    """The episodes below a directory of recordings, in the order of their names.
-
-    Raises:
-        UserError: there are none, or one is damaged.
-    """
-    catalogue = open_dataset(path)
-    if catalogue.damaged:
-        name, fault = catalogue.damaged[0]
-        what = f"holds damaged recordings ({len(catalogue.damaged)}), the first {name}: {fault}"
-        raise UserError(what, path, "fetch or make them again, or remove them")
-    return catalogue.episodes
 
 
 class RecordingDataset(Dataset[dict[str, Any]]):

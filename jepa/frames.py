@@ -9,9 +9,8 @@ import torch
 from jaxtyping import Bool, Int, Shaped
 from torch import Tensor
 
-from jepa.dataset import whole_episodes
 from twin.errors import UserError
-from twin.recording import Entry, Recording, dataset_hash
+from twin.recording import Entry, Recording, dataset_hash, whole_episodes
 
 __all__ = ["BEAMS", "READERS", "TARGETS", "Dataset", "Episode", "FrameStore"]
 

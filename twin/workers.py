@@ -77,12 +77,23 @@ def _seen_by_children(variables: dict[str, str]) -> Iterator[None]:
 
 @contextmanager
 def _interrupts_held_back() -> Iterator[None]:
-    """A process that is started meanwhile never gets a SIGINT; this one gets it a moment later."""
+    """A process that is started meanwhile never gets a SIGINT; this one gets it a moment later.
+
+    Blocking it in this thread keeps it from the child, and does not keep another thread from taking it: Python then
+    interrupts the main thread all the same, and a process would be left half started.
+    """
+    held: list[int] = []
+    here = threading.current_thread() is threading.main_thread()
+    handler = signal.signal(signal.SIGINT, lambda number, _: held.append(number)) if here else None
     before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try:
         yield
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
+        if here:
+            signal.signal(signal.SIGINT, signal.SIG_DFL if handler is None else handler)
+        if held:
+            signal.raise_signal(signal.SIGINT)
 
 
 @contextmanager

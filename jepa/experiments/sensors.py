@@ -18,13 +18,12 @@ import numpy as np
 import yaml
 from jaxtyping import Bool, Float
 
-from jepa.dataset import whole_episodes
 from jepa.experiments.table import RowStore, markdown_table, write_json
 from jepa.metrics import BOOTSTRAP_DRAWS
 from twin.console import progress_bar
 from twin.errors import UserError
 from twin.generation import generate_dataset
-from twin.recording import Entry, Recording, dataset_hash
+from twin.recording import Entry, Recording, dataset_hash, whole_episodes
 from twin.scenario import load_scenario
 
 __all__ = ["BUDGETS", "FEATURES", "Ridge", "run"]

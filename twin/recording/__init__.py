@@ -1,8 +1,8 @@
 """Recordings: the one door between the simulator or real measurements and everything that learns or draws."""
 
-from twin.recording.catalogue import Catalogue, Entry, dataset_hash, open_dataset, scan, verify_dataset
+from twin.recording.catalogue import Catalogue, Entry, dataset_hash, open_dataset, scan, verify_dataset, whole_episodes
 from twin.recording.deepsense import DEFAULT_MAX_BAD, DEFAULT_RATE_HZ, ImportSummary, import_deepsense
-from twin.recording.export_summary import ExportSummary
+from twin.recording.export import ExportSummary
 from twin.recording.recording import ARRAYS, MODALITIES, BaseStation, CodebookWeights, Recording, RecordingManifest
 from twin.recording.store import (
     SCHEMA_VERSION,
@@ -50,5 +50,6 @@ __all__ = [
     "scan",
     "verify_bundle",
     "verify_dataset",
+    "whole_episodes",
     "write_bundle",
 ]

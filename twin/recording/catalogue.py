@@ -9,7 +9,7 @@ from twin.errors import UserError
 from twin.recording.recording import Recording, RecordingManifest
 from twin.recording.store import content_hash, filesystem_of, is_url, join, verify_bundle
 
-__all__ = ["Catalogue", "Entry", "dataset_hash", "open_dataset", "scan", "verify_dataset"]
+__all__ = ["Catalogue", "Entry", "dataset_hash", "open_dataset", "scan", "verify_dataset", "whole_episodes"]
 
 
 MARKS = ("manifest.json", "frames.zarr")
@@ -81,6 +81,20 @@ def open_dataset(root: str | Path) -> Catalogue:
         damage = f" ({len(found.damaged)} damaged, the first: {found.damaged[0][1]})" if found.damaged else ""
         raise UserError(f"holds no recording{damage}", root, "name a directory made by twin generate or twin import")
     return found
+
+
+def whole_episodes(path: str | Path) -> list[Entry]:
+    """The episodes below a directory of recordings, in the order of their names.
+
+    Raises:
+        UserError: there are none, or one is damaged.
+    """
+    catalogue = open_dataset(path)
+    if catalogue.damaged:
+        name, fault = catalogue.damaged[0]
+        what = f"holds damaged recordings ({len(catalogue.damaged)}), the first {name}: {fault}"
+        raise UserError(what, path, "fetch or make them again, or remove them")
+    return catalogue.episodes
 
 
 def dataset_hash(entries: Iterable[Entry]) -> str:

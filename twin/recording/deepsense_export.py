@@ -21,10 +21,10 @@ import numpy as np
 from jaxtyping import Complex64, Float32
 
 from twin.errors import UserError
-from twin.recording.catalogue import Entry, open_dataset
+from twin.recording.catalogue import Entry, whole_episodes
 from twin.recording.directory import new_directory
-from twin.recording.export_summary import ExportSummary
-from twin.recording.recording import MODALITIES, Recording
+from twin.recording.export import ExportSummary, frames_of, lost_frames, modalities_to_export
+from twin.recording.recording import Recording
 from twin.workers import processes
 
 __all__ = ["DEFAULT_NAME", "RawSensors", "export_deepsense"]
@@ -115,29 +115,28 @@ def export_deepsense(
     """
     if not name or "/" in name or name.startswith("."):
         raise UserError(f"{name!r} is no name of a table", "--name", "give one like scenario32")
-    catalogue = open_dataset(root)
-    if catalogue.damaged:
-        what = f"holds damaged recordings, the first {catalogue.damaged[0][0]}: {catalogue.damaged[0][1]}"
-        raise UserError(what, root, "fetch or make them again, or remove them")
-    wanted = _wanted(root, catalogue.episodes, modalities)
+    entries = whole_episodes(root)
+    chosen = modalities_to_export(root, entries, modalities)
+    wanted = tuple(modality for modality in FILES if modality in chosen)
+    total = frames_of(entries)
     with new_directory(out) as draft:
         for file in (*(FILES[modality].pattern for modality in wanted), STATION):
             Path(draft, file).parent.mkdir(parents=True, exist_ok=True)
-        _write_station(catalogue.episodes, Path(draft))
-        jobs = _sequences(catalogue.episodes, Path(draft), wanted, raw_of)
+        _write_station(entries, Path(draft))
+        jobs = _sequences(entries, Path(draft), wanted, raw_of)
         rows: list[dict[str, str]] = []
-        for some in _written(jobs, workers):
+        for some in _written(jobs, workers, out):
             rows += some
-            progress(len(rows), sum(entry.manifest.arrays["time"].shape[0] for entry in catalogue.episodes))
+            progress(len(rows), total)
         _write_table(Path(draft, f"{name}.csv"), rows)
         if challenge:
             _write_table(Path(draft, f"{name}_challenge.csv"), _challenge_rows(root, rows, wanted))
-    missing = {modality: sum(_missing(entry, modality) for entry in catalogue.episodes) for modality in wanted}
-    clutter = _radar_clutter(catalogue.episodes) if "radar" in wanted else None
+    missing = lost_frames(entries, wanted)
+    clutter = _radar_clutter(entries) if "radar" in wanted else None
     return ExportSummary(str(out), len(rows), len(jobs), list(wanted), missing, radar_clutter=clutter)
 
 
-def _written(jobs: Sequence[_Sequence], workers: int) -> Iterator[list[dict[str, str]]]:
+def _written(jobs: Sequence[_Sequence], workers: int, out: str | Path) -> Iterator[list[dict[str, str]]]:
     """Rows of each sequence in order, as it is written."""
     if workers == 1:
         yield from map(_write_sequence, jobs)
@@ -147,32 +146,13 @@ def _written(jobs: Sequence[_Sequence], workers: int) -> Iterator[list[dict[str,
             yield from pool.map(_write_sequence, jobs)
     except BrokenExecutor:
         what = "a worker died, of too little memory perhaps"
-        raise UserError(what, jobs[0].root, "give fewer --workers") from None
+        raise UserError(what, out, "give fewer --workers") from None
 
 
 def _radar_clutter(entries: Sequence[Entry]) -> str | None:
     """What was subtracted before the maps of simulated recordings were made."""
     scenario = entries[0].manifest.scenario
     return str(scenario["radar"]["clutter"]) if isinstance(scenario, dict) and "radar" in scenario else None
-
-
-def _missing(entry: Entry, modality: str) -> int:
-    return int((~entry.open().arrays[f"valid_{modality}"]).sum())
-
-
-def _wanted(root: str | Path, entries: Sequence[Entry], modalities: Sequence[str] | None) -> tuple[str, ...]:
-    """The modalities to write, in the order of the columns."""
-    unknown = sorted(set(modalities or ()) - set(MODALITIES))
-    if unknown or modalities == []:
-        what = f"cannot export {', '.join(unknown) or 'nothing'}"
-        raise UserError(what, "--modalities", f"choose from {', '.join(MODALITIES)}")
-    held = [set(entry.open().modalities) for entry in entries]
-    for name in modalities or ():
-        lacking = next((e.name for e, names in zip(entries, held, strict=True) if name not in names), None)
-        if lacking is not None:
-            raise UserError(f"{lacking} holds no {name}", root, "leave it out of --modalities")
-    common = set.intersection(*held) if modalities is None else set(modalities)
-    return tuple(name for name in FILES if name in common)
 
 
 def _sequences(

@@ -14,9 +14,8 @@ import numpy as np
 
 from twin.console import standard_error_closed
 from twin.errors import UserError
-from twin.recording.catalogue import Entry, dataset_hash, open_dataset
-from twin.recording.export_summary import ExportSummary
-from twin.recording.recording import MODALITIES
+from twin.recording.catalogue import Entry, dataset_hash, whole_episodes
+from twin.recording.export import ExportSummary, frames_of, lost_frames, modalities_to_export
 from twin.recording.store import new_directory
 from twin.sensors.images import IMAGE_PX, decode_jpeg
 
@@ -59,14 +58,11 @@ def export_tfrecord(
         UserError: no TensorFlow, no recordings, a damaged one, or one that lacks a modality.
     """
     tf = _tensorflow()
-    catalogue = open_dataset(root)
-    if catalogue.damaged:
-        what = f"holds damaged recordings, the first {catalogue.damaged[0][0]}: {catalogue.damaged[0][1]}"
-        raise UserError(what, root, "fetch or make them again, or remove them")
-    features = _features(root, catalogue.episodes, modalities, truth)
-    shards = list(_shards(catalogue.episodes, features, shard_bytes))
-    total = sum(entry.manifest.arrays["time"].shape[0] for entry in catalogue.episodes)
-    samples = 0
+    episodes = whole_episodes(root)
+    chosen = modalities_to_export(root, episodes, modalities)
+    features = _features(episodes, chosen, truth)
+    shards = list(_shards(episodes, features, shard_bytes))
+    total, samples = frames_of(episodes), 0
     with new_directory(out) as draft:
         for number, entries in enumerate(shards):
             path = Path(draft, f"frames-{number:05d}-of-{len(shards):05d}.tfrecord")
@@ -76,33 +72,21 @@ def export_tfrecord(
                     samples += 1
                     progress(samples, total)
         stated = {
-            "dataset_hash": dataset_hash(catalogue.episodes),
+            "dataset_hash": dataset_hash(episodes),
             "shards": len(shards),
             "frames": samples,
             "features": features,
         }
         Path(draft, FEATURES).write_text(json.dumps(stated, indent=1) + "\n", encoding="utf-8")
-    written = [name for name in MODALITIES if name in features]
-    missing = {n: sum(int((~e.open().arrays[f"valid_{n}"]).sum()) for e in catalogue.episodes) for n in written}
-    return ExportSummary(str(out), samples, len(catalogue.episodes), written, missing, len(shards))
+    missing = lost_frames(episodes, chosen)
+    return ExportSummary(str(out), samples, len(episodes), list(chosen), missing, len(shards))
 
 
-def _features(
-    root: str | Path, entries: Sequence[Entry], modalities: Sequence[str] | None, truth: bool
-) -> dict[str, dict[str, Any]]:
+def _features(entries: Sequence[Entry], modalities: Sequence[str], truth: bool) -> dict[str, dict[str, Any]]:
     """Shape and type of a frame of each array to write."""
-    unknown = sorted(set(modalities or ()) - set(MODALITIES))
-    if unknown or modalities == []:
-        what = f"cannot export {', '.join(unknown) or 'nothing'}"
-        raise UserError(what, "--modalities", f"choose from {', '.join(MODALITIES)}")
     held = [entry.manifest.arrays for entry in entries]
-    for name in modalities or ():
-        lacking = next((e.name for e, arrays in zip(entries, held, strict=True) if name not in arrays), None)
-        if lacking is not None:
-            raise UserError(f"{lacking} holds no {name}", root, "leave it out of --modalities")
     common = set.intersection(*(set(arrays) for arrays in held))
-    chosen = common & set(MODALITIES) if modalities is None else set(modalities)
-    names = ["time", *(name for name in sorted(chosen)), *(f"valid_{name}" for name in sorted(chosen))]
+    names = ["time", *modalities, *(f"valid_{name}" for name in modalities)]
     names += [name for name in sorted(common) if truth and name.startswith("truth/")]
     found = {}
     for name in names:

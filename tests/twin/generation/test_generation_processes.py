@@ -6,6 +6,7 @@ import random
 import signal
 import subprocess
 import sys
+import threading
 import time
 from contextlib import suppress
 from pathlib import Path
@@ -15,7 +16,7 @@ import pytest
 from twin.errors import UserError
 from twin.generation import generate_dataset
 from twin.recording import dataset_hash, scan, verify_dataset
-from twin.workers import processes
+from twin.workers import _interrupts_held_back, processes
 
 FRAMES = 150
 HANG_S = 300
@@ -40,9 +41,9 @@ def start(out, episodes, *options):
     )
 
 
-def wait_until(condition):
+def wait_until(condition, *arguments):
     until = time.monotonic() + HANG_S
-    while not condition():
+    while not condition(*arguments):
         assert time.monotonic() < until
         time.sleep(0.005)
 
@@ -164,20 +165,23 @@ def test_killed_at_a_hundred_moments_the_dataset_becomes_what_it_would_have_been
     def written():
         return set(out.glob("*")) | set(out.glob(".*"))
 
+    def has_begun(command, before):
+        return command.poll() is not None or written() - before
+
     for _ in range(kills):
         before = written()
         command = start(out, episodes, "--workers", rng.choice((1, 2)))
         if rng.random() < 0.25:
             time.sleep(rng.uniform(0, 1))
         else:
-            wait_until(lambda: command.poll() is not None or written() - before)  # noqa: B023
+            wait_until(has_begun, command, before)
             time.sleep(rng.uniform(0, 0.05))
         assert command.poll() is None, "there are too few episodes for so many kills"
         rng.choice((os.kill, os.killpg))(command.pid, signal.SIGKILL)
         command.wait()
         command.stdout.close()
         command.stderr.close()
-        wait_until(lambda: nobody_is_left(command.pid))  # noqa: B023
+        wait_until(nobody_is_left, command.pid)
         if out.exists():
             assert not scan(out).damaged
     assert not any(verify_dataset(out).values())
@@ -185,3 +189,25 @@ def test_killed_at_a_hundred_moments_the_dataset_becomes_what_it_would_have_been
     assert last.communicate(timeout=HANG_S)[1] == ""
     assert hash_of(out) == hash_of(tmp_path / "plain")
     assert not list(out.glob(".*"))
+
+
+def test_an_interrupt_waits_until_a_process_has_been_started_whichever_thread_gets_it():
+    go, done = threading.Event(), []
+
+    def interrupted():
+        go.wait(HANG_S)
+        signal.pthread_kill(threading.get_ident(), signal.SIGINT)
+
+    def start_a_process():
+        with _interrupts_held_back():
+            go.set()
+            other.join()
+            time.sleep(0.01)
+            done.append("started")
+
+    other = threading.Thread(target=interrupted)
+    other.start()
+    with pytest.raises(KeyboardInterrupt):
+        start_a_process()
+    assert done == ["started"]
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler

@@ -49,17 +49,6 @@ def unit(*direction):
     return np.array([direction]) / np.linalg.norm(direction)
 
 
-def box_range(origin, direction, box):
-    """Distance to a box that stands upright, by slabs in its own frame; inf past it."""
-    c, s = np.cos(box[6]), np.sin(box[6])
-    turn = np.array([[c, s, 0], [-s, c, 0], [0, 0, 1]])
-    start, way = turn @ (origin - box[:3]), direction @ turn.T
-    with np.errstate(divide="ignore", invalid="ignore"):
-        one, other = (-box[3:6] / 2 - start) / way, (box[3:6] / 2 - start) / way
-    enter, leave = np.minimum(one, other).max(axis=1), np.maximum(one, other).min(axis=1)
-    return np.where((enter <= leave) & (enter > 0), enter, np.inf)
-
-
 def test_a_ray_down_to_the_ground_is_as_long_as_its_slope_says():
     hits = plain_world().cast(np.array([0.0, 0.0, 2.0]), unit(3, 1, -1), Actors.none())
     assert hits.distance_m[0] == pytest.approx(2.0 * np.sqrt(11.0), rel=1e-12)
@@ -83,7 +72,7 @@ def test_a_ray_into_the_sky_meets_nothing():
     np.testing.assert_array_equal(hits.normal[0], 0)
 
 
-def test_an_actor_is_met_where_its_turned_box_is():
+def test_an_actor_is_met_where_its_turned_box_is(box_range):
     rng = np.random.default_rng(0)
     there = actors((BUS, 12.0, -5.0, 0.7), None, (CAR, 15.0, 6.0, -2.5), (PEDESTRIAN, 6.0, 0.5, 1.0))
     origin = np.array([0.0, 0.0, 1.9])

@@ -63,17 +63,6 @@ def actors(*rows):
     return Actors(np.arange(len(rows)), kind, box, velocity)
 
 
-def box_range(origin, direction, box):
-    """Distance to a box that stands upright, by slabs in its own frame; inf past it."""
-    c, s = np.cos(box[6]), np.sin(box[6])
-    turn = np.array([[c, s, 0], [-s, c, 0], [0, 0, 1]])
-    start, way = turn @ (origin - box[:3]), direction @ turn.T
-    with np.errstate(divide="ignore", invalid="ignore"):
-        one, other = (-box[3:6] / 2 - start) / way, (box[3:6] / 2 - start) / way
-    enter, leave = np.minimum(one, other).max(axis=1), np.maximum(one, other).min(axis=1)
-    return np.where((enter <= leave) & (enter > 0), enter, np.inf)
-
-
 def angles(cloud):
     x, y, z = cloud.point_m.astype(float).T
     return np.arctan2(y, x), np.arctan2(z, np.hypot(x, y)), np.sqrt(x * x + y * y + z * z)
@@ -231,7 +220,7 @@ def test_during_a_revolution_a_car_at_the_side_drives_on():
         assert places[1] - places[0] == pytest.approx(side * speed_mps * REVOLUTION_S / 4, abs=0.05)
 
 
-def test_each_ray_sees_the_world_of_its_own_time():
+def test_each_ray_sees_the_world_of_its_own_time(box_range):
     """Ray by ray against a box that is moved by hand; also where the seam behind the sensor cuts through it."""
     rng, met = np.random.default_rng(2), 0
     world = world_of()
