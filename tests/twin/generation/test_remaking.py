@@ -3,9 +3,12 @@
 import csv
 import json
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 import pytest
+import trimesh
+import yaml
 from typer.testing import CliRunner
 
 import twin.cli
@@ -139,6 +142,24 @@ def test_what_another_version_made_is_refused_and_both_are_named(drive, tmp_path
     assert here != "0.0.1"
     words = rf"0\.0\.1.*{here.replace('.', '[.]')}"
     refused(with_manifest(drive, generator_version="0.0.1"), tmp_path, words)
+
+
+def test_a_scenario_that_names_files_is_found_where_they_lie(tmp_path, monkeypatch):
+    """A user's copy that still bears the name of the one it was copied from, with a house of its own."""
+    monkeypatch.chdir(tmp_path)
+    home = tmp_path / "home"
+    home.mkdir()
+    trimesh.creation.box((8.0, 6.0, 5.0)).export(home / "house.ply")
+    house = {"file": "house.ply", "along_m": 12.0, "across_m": 20.0}
+    raw = {**load_scenario("deepsense32").raw, "buildings": [], "scenery": [house]}
+    mine = home / "scenario.yaml"
+    mine.write_text(yaml.safe_dump(raw))
+    Simulator(mine, 1).run(1).save(tmp_path / "data")
+    with pytest.raises(UserError, match=r"its scenario needs house\.ply, which is not in .* with --scenario"):
+        export_deepsense(tmp_path / "data", tmp_path / "out", raw_of=raw_sensors)
+    assert not (tmp_path / "out").exists()
+    export_deepsense(tmp_path / "data", tmp_path / "out", raw_of=partial(raw_sensors, scenario=mine))
+    assert (tmp_path / "out/unit1/lidar_data/lidar_data_1.ply").exists()
 
 
 def test_an_import_has_no_samples_to_make_again(again, tmp_path):
