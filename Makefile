@@ -33,7 +33,7 @@ bench: $(STAMP)
 $(STAMP): pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(0 if sys.version_info >= (3, 11) else "error: Python 3.11 or newer is needed, this is " + sys.version.split()[0] + "; call make with PYTHON=python3.11")'
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/pip install --quiet --disable-pip-version-check --editable ".[dev,sionna,footprints,cluster,tensorflow]"
+	$(BIN)/pip install --quiet --disable-pip-version-check --editable ".[dev,sionna,footprints,cluster,tensorflow,figures,export]"
 	@touch $@
 
 # What numba compiled and kept: it does not notice an edit of a kernel that others call.

@@ -54,11 +54,13 @@ class CoarseSpectrum(nn.Module):
         power: Float[Tensor, "window 13 64"],
         episode: Int[Tensor, "window"],
         origin: Float[Tensor, "2"],
+        with_map: bool = True,
     ) -> None:
         """Fit slope and map on training windows.
 
         Args:
             origin: the base station in standardised coordinates.
+            with_map: keep the frames of the map, which are many; without, there is none.
         """
         self.origin.copy_(origin)
         azimuth = self._azimuth(position)
@@ -69,7 +71,7 @@ class CoarseSpectrum(nn.Module):
         slope = (turn * moved)[kept].sum() / turn.square()[kept].sum().clamp_min(1e-9)
         self.beams_per_radian.copy_(slope.reshape(1))
         steps = position[:, -1], power[:, -1], episode
-        thin = slice(None, None, max(1, math.ceil(len(position) / LARGEST_MAP)))
+        thin = slice(None, None, max(1, math.ceil(len(position) / LARGEST_MAP))) if with_map else slice(0)
         self.map_position, self.map_power, self.map_episode = (values[thin].clone() for values in steps)
 
     def forward(
@@ -93,7 +95,10 @@ class CoarseSpectrum(nn.Module):
 
     def _map(self, trajectory: Tensor, episode: Tensor | None) -> Float[Tensor, "batch 5 64"]:
         """Inverse-distance mean of the spectra of the nearest mapped positions."""
-        distance = torch.cdist(trajectory.flatten(0, 1), self.map_position)
+        places = trajectory.flatten(0, 1)
+        # written out: torch.cdist loses digits on many points, and has no counterpart in ONNX
+        along, across = (places[:, n, None] - self.map_position[:, n] for n in range(2))
+        distance = (along.square() + across.square()).sqrt()
         if episode is not None:
             own = episode.repeat_interleave(T_PRED)[:, None] == self.map_episode
             distance = distance + own * 1e6

@@ -15,6 +15,7 @@ from twin.errors import UserError
 __all__ = [
     "LARGEST_SEED",
     "PRESETS",
+    "AugmentConfig",
     "HeadConfig",
     "InputConfig",
     "MaskConfig",
@@ -37,6 +38,7 @@ class _Section(BaseModel):
 
 
 Deviation = Annotated[float, Field(ge=0)]
+Paradigm = Literal["jepa", "reconstruction", "multi-task", "localization", "beam", "rssi"]
 
 
 class InputConfig(_Section):
@@ -55,6 +57,7 @@ class InputConfig(_Section):
     position: Literal["dataset", "last"] = Field(
         default="dataset", description="last: relative to the last observed position of each window"
     )
+    image_size: int = Field(default=224, ge=32, le=224, description="side of the camera's pictures, pixels")
 
 
 class ModelConfig(_Section):
@@ -65,6 +68,23 @@ class ModelConfig(_Section):
     predictor_layers: int = Field(default=4, ge=1)
     attention_heads: int = Field(default=8, ge=1)
     feed_forward_ratio: int = Field(default=4, ge=1)
+    fusion_tokens: int = Field(
+        default=0,
+        ge=0,
+        description="tokens a frame that read its modalities in the encoder's first layer and go on alone; 0: none",
+    )
+    tokenizers: Literal["trained", "frozen"] = Field(
+        default="trained", description="frozen: they stay as drawn, so that training cannot lose what they keep"
+    )
+    camera: Literal["trained", "frozen"] = Field(
+        default="trained", description="EfficientNet-B0; frozen: its features are computed once a frame"
+    )
+    camera_weights: str | None = Field(
+        default=None, description="safetensors of efficientnet-b0 to start from; none: random weights"
+    )
+    batch_norm: Literal["trained", "frozen"] = Field(
+        default="trained", description="of camera, radar and LiDAR; frozen: keeps the statistics that it starts with"
+    )
 
 
 class MaskConfig(_Section):
@@ -72,6 +92,9 @@ class MaskConfig(_Section):
 
     kinds: dict[str, float] = Field(default={"temporal-block": 1.0}, description="kind of mask: its share of batches")
     ratio: float = Field(default=0.5, gt=0, lt=1, description="share r of the frames that a block or random mask hides")
+    modality_dropout: float = Field(
+        default=0.0, ge=0, lt=1, description="probability with which a modality is hidden throughout a batch"
+    )
 
 
 class ObjectiveConfig(_Section):
@@ -84,26 +107,56 @@ class ObjectiveConfig(_Section):
     target_layers: int = Field(
         default=1, ge=1, description="top layers of the target encoder that are averaged, at most all"
     )
+    target_levels: tuple[Annotated[int, Field(ge=0)], ...] = Field(
+        default=(), description="levels of the target branch that are all predicted: 0 its tokens, n its layer n"
+    )
+    error: Literal["smooth-l1", "squared"] = "smooth-l1"
     smooth_l1_beta: float = Field(default=1.0, gt=0)
     ema_start: float = Field(default=0.996, ge=0, le=1)
     ema_end: float = Field(default=1.0, ge=0, le=1)
     variance_weight: float = Field(default=0.0, ge=0, description="VICReg variance of the context tokens, hinge at 1")
     covariance_weight: float = Field(default=0.0, ge=0, description="VICReg covariance: off-diagonal squares / D")
+    sigreg_weight: float = Field(
+        default=0.0, ge=0, lt=1, description="share of SIGReg of the context tokens in the loss; target=online needs it"
+    )
+    sigreg_directions: int = Field(default=256, ge=1, description="random directions of SIGReg in a step")
     input_noise: dict[str, Deviation] = Field(
-        default={}, description="modality: standard deviation, standardised units"
+        default={}, description="gps, rf or radar: standard deviation, standardised units"
     )
 
 
+class AugmentConfig(_Section):
+    """Other drives that the same world could have shown, in pretraining on powers and positions."""
+
+    mirror: float = Field(default=0.0, ge=0, le=1, description="share of the windows that are mirrored at boresight")
+    reverse: float = Field(default=0.0, ge=0, le=1, description="share of the windows that run backwards")
+    slowest: float = Field(
+        default=1.0, gt=0, le=1, description="windows are slowed down by a factor drawn between this and 1"
+    )
+
+    @property
+    def used(self) -> bool:
+        """Whether anything is changed."""
+        return bool(self.mirror or self.reverse or self.slowest < 1)
+
+
 class HeadConfig(_Section):
-    """The three heads on the frozen backbone."""
+    """The three heads on the backbone, which is frozen unless it has a learning rate here."""
 
     epochs: int = Field(default=30, ge=1)
+    steps: int | None = Field(
+        default=None, ge=1, description="optimiser steps in place of epochs, the same for few and for many windows"
+    )
     learning_rate: float = Field(default=1e-3, gt=0)
+    backbone_learning_rate: float | None = Field(
+        default=None, gt=0, description="of a backbone that is trained along (jepa finetune --unfreeze); none: frozen"
+    )
     weight_decay: float = Field(default=1e-4, ge=0)
     batch_size: int = Field(default=64, ge=1)
     select_on_validation: bool = Field(default=False, description="keep the epoch with the lowest validation loss")
     backbone: Literal["pretrained", "random", "zeroed"] = "pretrained"
     missing: tuple[str, ...] = Field(default=(), description="modalities whose history is absent")
+    cascade: bool = Field(default=True, description="beam and RSSI heads read the predicted trajectory")
     readout: Literal["target", "pooled", "attentive"] = Field(
         default="target",
         description="target: predicted tokens of the head's modality; pooled: of all, and the last context tokens; "
@@ -127,13 +180,26 @@ class HeadConfig(_Section):
         "their deviation",
     )
     input_noise: dict[str, Deviation] = Field(
-        default={}, description="modality: standard deviation of noise on the raw history in training, standardised"
+        default={}, description="gps or rf: standard deviation of noise on the raw history in training, standardised"
     )
     position_offset: float = Field(
         default=0.0, ge=0, description="deviation of a shift of all positions of a window in training, standardised"
     )
     velocity_frames: int = Field(
         default=2, ge=2, le=8, description="positions in the line that gives the coarse velocity"
+    )
+    coarse_trajectory: Literal["line", "fitted"] = Field(
+        default="line", description="fitted: a linear map of the past steps, fitted on the training windows"
+    )
+    linear: bool = Field(
+        default=False,
+        description="linear paths from the latents of all steps to logits and spectrum, zero at the start",
+    )
+    spectrum_in_logits: bool = Field(
+        default=False, description="the predicted spectrum is added to the logits with a trained gain"
+    )
+    kept_share: float = Field(
+        default=0.0, ge=0, lt=1, description="weight of the heads one starts from in the mean with the adapted ones"
     )
     coarse_beam: Literal["none", "last", "shifted", "map"] = Field(
         default="none",
@@ -150,8 +216,20 @@ class PretrainConfig(_Section):
     """A pretraining run, and the heads that are trained on it."""
 
     preset: str = "paper"
+    paradigm: Paradigm = Field(
+        default="jepa",
+        description="reconstruction: hidden raw inputs in place of latents, of objective with input_noise alone; "
+        "multi-task: backbone and heads end to end for epochs + heads.epochs, likewise and without mask and augment; "
+        "localization, beam or rssi: one task alone",
+    )
     epochs: int = Field(default=100, ge=1)
     batch_size: int = Field(default=64, ge=2)
+    first_share: float | None = Field(
+        default=None, gt=0, lt=1, description="share of the first dataset's windows; the others repeat theirs alike"
+    )
+    group: int = Field(
+        default=8, ge=1, description="adjacent windows drawn together, which share frames; 1: independent draws"
+    )
     learning_rate: float = Field(default=3e-4, gt=0)
     weight_decay: float = Field(default=0.05, ge=0)
     warmup_share: float = Field(default=0.05, ge=0, lt=1)
@@ -160,8 +238,16 @@ class PretrainConfig(_Section):
     inputs: InputConfig = InputConfig()
     model: ModelConfig = ModelConfig()
     mask: MaskConfig = MaskConfig()
+    augment: AugmentConfig = AugmentConfig()
     objective: ObjectiveConfig = ObjectiveConfig()
     heads: HeadConfig = HeadConfig()
+
+    @property
+    def supervised(self) -> tuple[str, ...]:
+        """The tasks on which backbone and heads are trained as one; none where heads are trained on a frozen one."""
+        if self.paradigm == "multi-task":
+            return ("localization", "beam", "rssi")
+        return () if self.paradigm in ("jepa", "reconstruction") else (self.paradigm,)
 
 
 _RECIPE: dict[str, Any] = {
@@ -189,29 +275,34 @@ PRESETS: dict[str, dict[str, Any]] = {
         "epochs": 8,
         "learning_rate": 1.5e-3,
         "batch_size": 128,
+        "group": 1,
         "inputs": {"power": "window"},
         "model": {"width": 64},
         "objective": {**_RECIPE["objective"], "target_layers": 4},
-        "heads": {**_HEADS, "skip": 128, "batch_size": 64, "epochs": 20},
+        "heads": {**_HEADS, "skip": 128, "batch_size": 64, "epochs": 20, "coarse_trajectory": "fitted"},
     },
-    "paper": {},
+    "paper": {"inputs": {"modalities": ("camera", "radar", "lidar", "gps", "rf")}},
     "best": {
         **_RECIPE,
         "learning_rate": 1.5e-3,
         "batch_size": 128,
+        "group": 1,
         "inputs": {"frame": "site", "power": "window", "position": "last"},
+        "model": {"predictor_layers": 2, "attention_heads": 4, "tokenizers": "frozen"},
         "mask": {"kinds": {"temporal-block": 0.4, "joint-future": 0.6}},
         "objective": {
             **_RECIPE["objective"],
-            "target_layers": 4,
+            "target_levels": (0, 4),
+            "error": "squared",
             "ema_start": 0.99,
-            "input_noise": {"rf": 0.1, "gps": 0.02},
+            "input_noise": {"rf": 0.05, "gps": 0.02},
         },
         "heads": {
             **_HEADS,
             "skip": 256,
             "weight_decay": 0.01,
             "position_offset": 0.3,
+            "coarse_trajectory": "fitted",
         },
     },
 }

@@ -19,11 +19,14 @@ from jepa.representation import representation
 from jepa.samples import Samples
 from twin.errors import UserError
 
-__all__ = ["TASKS", "evaluate", "measures_of", "site_floor"]
+__all__ = ["BY_SPECTRUM", "TASKS", "evaluate", "measures_of", "site_floor"]
 
 ADE_SHARES = (0.1, 0.25, 0.5, 0.75, 0.9, 0.95, 0.99)
 """Points of the distribution of the displacement error."""
 TASKS = ("localization", "beam", "rssi")
+BY_SPECTRUM = "beam_by_spectrum"
+"""The entry of beams ranked by the predicted spectrum, in place of the scores (paper, IV-B): no task of its own."""
+SPECTRUM_METRICS = ("top1", "top3", "l1_rsrp_db")
 
 
 def site_floor(samples: Samples) -> float:
@@ -59,9 +62,10 @@ def evaluate(
     seed: int = 0,
     views: Float[np.ndarray, "window view dim"] | None = None,
 ) -> dict[str, Any]:
-    """The evaluation object: windows, sequences, and for each metric `value`, `ci95` and `per_step`.
+    """The evaluation object: windows, sequences, and for each metric `value`, `ci95`, `per_step` and `per_step_ci95`.
 
-    Beside the metrics: `beam_mismatch`, the share of predictions that are 0, 1, ... 63 beams from the best one;
+    Beside the metrics: `beam_by_spectrum`, those of the beam where they are ranked by the predicted spectrum, of a
+    predictor that does both; `beam_mismatch`, the share of predictions that are 0, 1, ... 63 beams from the best one;
     `ade_quantiles_m`, the distribution of the displacement error by share of the windows; `representation`, the ranks
     of the latents pooled over a window, where `views` holds those of augmented views; `dba` carries its parameters.
     """
@@ -72,7 +76,8 @@ def evaluate(
         "windows": len(samples),
         "sequences": len(np.unique(sequence)),
     }
-    for task, measures in measures_of(output, samples).items():
+    found = measures_of(output, samples)
+    for task, measures in found.items():
         report[task] = {name: measure.summary(sequence, seed) for name, measure in measures.items()}
         if task == "beam":
             report[task]["dba"] |= {"k": DBA_K, "delta": DBA_DELTA}
@@ -81,6 +86,9 @@ def evaluate(
         if task == "localization":
             error_m = measures["ade_m"].values.mean(1)
             report["ade_quantiles_m"] = {f"{share:g}": float(np.quantile(error_m, share)) for share in ADE_SHARES}
+    if {"beam", "rssi"} <= found.keys():
+        ranked = beam_measures(output.spectrum_db, samples.power.cpu().numpy(), site_floor(samples))
+        report[BY_SPECTRUM] = {name: ranked[name].summary(sequence, seed) for name in SPECTRUM_METRICS}
     if output.latent is not None and views is not None:
         report["representation"] = representation(output.latent.mean(1), views, sequence)
     return report

@@ -3,7 +3,7 @@
 Everything here is standardised: positions by one scale, powers by one mean and deviation [dB].
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -14,7 +14,9 @@ from torch.nn import functional
 from jepa.baselines.extrapolation import least_squares_velocity
 from jepa.coarse import CoarseSpectrum
 from jepa.config import HeadConfig
+from jepa.displacement import FittedDisplacement
 from jepa.frames import BEAMS
+from jepa.fusion import FusedLayout
 from jepa.inputs import window_scale
 from jepa.model import Latents
 from jepa.tokenizers import TOKENIZERS, Layout
@@ -57,6 +59,7 @@ class _Trunk(nn.Module):
         narrow = wide // 2
         if gated:
             self.gain = nn.Parameter(torch.zeros(1))
+        if gated and guide:
             self.guide = nn.Sequential(nn.Linear(guide, wide), nn.LayerNorm(wide))
         inputs = latent if gated else latent + guide
         self.project = nn.Sequential(nn.Linear(inputs, wide), nn.LayerNorm(wide))
@@ -81,9 +84,9 @@ class _Trunk(nn.Module):
         return self.out(self.hidden(self.gru(functional.gelu(mixed), state)[0]))
 
 
-def _guide_channels(gated: bool) -> int:
-    """A trajectory, and its steps where the trunk is gated."""
-    return 4 if gated else 2
+def _guide_channels(gated: bool, cascade: bool) -> int:
+    """A trajectory, and its steps where the trunk is gated; nothing without the cascade."""
+    return (4 if gated else 2) if cascade else 0
 
 
 def _coarse_network(width: int, hidden: int, outputs: int) -> nn.Sequential:
@@ -110,15 +113,21 @@ class BeamHead(nn.Module):
     """Logits from the latent and the predicted trajectory; 1,759,552 parameters at D = 64."""
 
     def __init__(
-        self, width: int, wide: int = PAPER_WIDTH, skip: int = 0, gated: bool = False, coarse: bool = False
+        self,
+        width: int,
+        wide: int = PAPER_WIDTH,
+        skip: int = 0,
+        gated: bool = False,
+        cascade: bool = True,
+        coarse: bool = False,
     ) -> None:
         super().__init__()
-        self.logits = _Trunk(width, _guide_channels(gated), wide, BEAMS, skip, gated)
+        self.logits = _Trunk(width, _guide_channels(gated, cascade), wide, BEAMS, skip, gated)
         if coarse:
             self.gain = nn.Parameter(torch.tensor([COARSE_GAIN]))
 
     def forward(
-        self, latent: Tensor, trajectory: Tensor, coarse: Tensor | None, skip: Tensor | None = None
+        self, latent: Tensor, trajectory: Tensor | None, coarse: Tensor | None, skip: Tensor | None = None
     ) -> Float[Tensor, "batch 5 64"]:
         """Scores of the beams; a coarse spectrum is added with a trained weight."""
         logits = self.logits(latent, trajectory, skip)
@@ -128,15 +137,17 @@ class BeamHead(nn.Module):
 class RssiHead(nn.Module):
     """The spectrum as residual over a coarse one; 1,826,688 parameters at D = 64."""
 
-    def __init__(self, width: int, wide: int = PAPER_WIDTH, skip: int = 0, gated: bool = False) -> None:
+    def __init__(
+        self, width: int, wide: int = PAPER_WIDTH, skip: int = 0, gated: bool = False, cascade: bool = True
+    ) -> None:
         super().__init__()
-        self.residual = _Trunk(width, _guide_channels(gated), wide, BEAMS, skip, gated)
+        self.residual = _Trunk(width, _guide_channels(gated, cascade), wide, BEAMS, skip, gated)
         self.coarse = _coarse_network(width, wide, BEAMS)
 
     def forward(
         self,
         latent: Tensor,
-        trajectory: Tensor,
+        trajectory: Tensor | None,
         coarse: Tensor | None,
         skip: Tensor | None = None,
         unit: Tensor | float = 1.0,
@@ -146,17 +157,52 @@ class RssiHead(nn.Module):
         return base + unit * self.residual(latent, trajectory, skip)
 
 
+def _silent(inputs: int) -> nn.Linear:
+    """A linear map to the beams of all steps that says nothing at first."""
+    layer = nn.Linear(inputs, T_PRED * BEAMS)
+    nn.init.zeros_(layer.weight)
+    nn.init.zeros_(layer.bias)
+    return layer
+
+
+def _told_tokens(layout: Layout, seen: Sequence[str]) -> tuple[int, int]:
+    """How many tokens tell of each future frame, and of the last observed one: one a modality, or one of all that are
+    fused."""
+    return (1, 1) if isinstance(layout, FusedLayout) else (len(layout.modalities), len(seen))
+
+
+def means_ahead(latents: Latents, layout: Layout) -> list[Float[Tensor, "batch 5 dim"]]:
+    """Mean predicted token of the future frames, of every modality; of all together where they are fused."""
+    found = list(latents.predicted.values())
+    return found[:1] if isinstance(layout, FusedLayout) else found
+
+
+def last_context(latents: Latents, layout: Layout, seen: Iterable[str]) -> list[Float[Tensor, "batch 1 dim"]]:
+    """Mean context token of the last observed frame of every modality that is seen; of all where they are fused."""
+    if isinstance(layout, FusedLayout):
+        return [latents.context[:, -layout.fusion_tokens :].mean(1, keepdim=True)]
+    found, first = [], 0
+    for name in seen:
+        tokens = TOKENIZERS[name].tokens
+        last = first + T_OBS * tokens
+        found.append(latents.context[:, last - tokens : last].mean(1, keepdim=True))
+        first = last
+    return found
+
+
 class Readout(nn.Module):
     """How a head reads the latents: H of shape (B, 5, D)."""
 
     def __init__(self, kind: str, modality: str, layout: Layout, width: int, missing: tuple[str, ...]) -> None:
         super().__init__()
-        self.kind, self.modality = kind, modality
+        self.kind, self.modality, self.layout = kind, modality, layout
         self.seen = tuple(name for name in layout.modalities if name not in missing)
         tokens_a_frame = sum(TOKENIZERS[name].tokens for name in layout.modalities)
         seen_a_frame = sum(TOKENIZERS[name].tokens for name in self.seen)
+        if isinstance(layout, FusedLayout):
+            tokens_a_frame = seen_a_frame = layout.fusion_tokens
         if kind == "pooled":
-            parts = len(layout.modalities) + len(self.seen)
+            parts = sum(_told_tokens(layout, self.seen))
             self.mix = nn.Sequential(nn.Linear(parts * width, width), nn.LayerNorm(width))
         if kind == "attentive":
             total = T_PRED * tokens_a_frame + T_OBS * seen_a_frame
@@ -172,7 +218,8 @@ class Readout(nn.Module):
         if target is None:
             target = torch.stack(list(latents.predicted.values())).mean(0)
         if self.kind == "pooled":
-            return self.mix(torch.cat([*latents.predicted.values(), *self._last_context(latents)], -1))
+            last = [token.expand(-1, T_PRED, -1) for token in last_context(latents, self.layout, self.seen)]
+            return self.mix(torch.cat([*means_ahead(latents, self.layout), *last], -1))
         if self.kind == "attentive":
             tokens = torch.cat([latents.predicted_all, latents.context], 1)
             query = self.query + target
@@ -180,16 +227,6 @@ class Readout(nn.Module):
             mixed = query + found
             return mixed + self.feed_forward(self.norm(mixed))
         return target
-
-    def _last_context(self, latents: Latents) -> list[Tensor]:
-        """Mean context token of the last observed frame of every modality that is seen, for each future step."""
-        found, first = [], 0
-        for name in self.seen:
-            tokens = TOKENIZERS[name].tokens
-            last = first + T_OBS * tokens
-            found.append(latents.context[:, last - tokens : last].mean(1, keepdim=True).expand(-1, T_PRED, -1))
-            first = last
-        return found
 
 
 @dataclass(frozen=True)
@@ -208,6 +245,7 @@ class Heads(nn.Module):
         super().__init__()
         self.config = config
         self.layout = layout
+        self.seen = tuple(name for name in layout.modalities if name not in config.missing)
         self.vectors = tuple(name for name in layout.modalities if len(TOKENIZERS[name].shape) == 1)
         raw = sum(TOKENIZERS[name].shape[0] for name in self.vectors)
         self.readouts = nn.ModuleDict(
@@ -220,9 +258,17 @@ class Heads(nn.Module):
             self.skip = nn.GRU(raw, config.skip, batch_first=True)
         shape = (width, config.width, config.skip, config.gated)
         self.localization = LocalizationHead(*shape)
-        self.beam = BeamHead(*shape, coarse=config.coarse_beam != "none")
-        self.rssi = RssiHead(*shape)
+        self.beam = BeamHead(*shape, cascade=config.cascade, coarse=config.coarse_beam != "none")
+        self.rssi = RssiHead(*shape, cascade=config.cascade)
         self.estimate = CoarseSpectrum(config.map_neighbours)
+        if config.coarse_trajectory == "fitted":
+            self.displacement = FittedDisplacement()
+        if config.linear:
+            ahead, last = _told_tokens(layout, self.seen)
+            told = (T_PRED * ahead + last) * width
+            self.linear = nn.ModuleDict({task: _silent(told) for task in ("beam", "rssi")})
+        if config.spectrum_in_logits:
+            self.spectrum_gain = nn.Parameter(torch.ones(1))
 
     def _history(self, history: Mapping[str, Tensor], name: str) -> Tensor | None:
         """The history of a modality, or None where it is missing or the model does not know it."""
@@ -237,6 +283,11 @@ class Heads(nn.Module):
             values = self._history(history, name)
             parts.append(some.new_zeros(*some.shape[:2], TOKENIZERS[name].shape[0]) if values is None else values)
         return torch.cat(parts, -1)
+
+    def _coarse(self, position: Float[Tensor, "batch 8 2"]) -> Float[Tensor, "batch 5 2"]:
+        if self.config.coarse_trajectory == "fitted":
+            return self.displacement(position)
+        return least_squares_velocity(position, self.config.velocity_frames)
 
     def _guide(self, trajectory: Tensor | None, position: Tensor | None) -> Float[Tensor, "batch 5 4"] | None:
         """A trajectory and its steps."""
@@ -259,7 +310,7 @@ class Heads(nn.Module):
         """
         read = {task: readout(latents) for task, readout in self.readouts.items()}
         position, power = self._history(history, "gps"), self._history(history, "rf")
-        coarse = None if position is None else least_squares_velocity(position, self.config.velocity_frames)
+        coarse = None if position is None else self._coarse(position)
         unit: Tensor | float = 1.0
         if self.config.relative_power and power is not None:
             middle, unit = window_scale(power)
@@ -269,12 +320,21 @@ class Heads(nn.Module):
         trajectory = self.localization(read["localization"], coarse, skip, guide)
         ahead = trajectory.detach()
         guide = self._guide(ahead, position) if self.config.gated else ahead
+        if not self.config.cascade:
+            guide = None
 
         def estimate(kind: str) -> Tensor | None:
             return self.estimate(kind, power, position, ahead, episode)
 
         logits = self.beam(read["beam"], guide, estimate(self.config.coarse_beam), skip)
         spectrum = self.rssi(read["rssi"], guide, estimate(self.config.coarse_spectrum), skip, unit)
+        if self.config.linear:
+            parts = (*means_ahead(latents, self.layout), *last_context(latents, self.layout, self.seen))
+            told = torch.cat([part.flatten(1) for part in parts], 1)
+            logits = logits + self.linear["beam"](told).unflatten(1, (T_PRED, BEAMS))
+            spectrum = spectrum + unit * self.linear["rssi"](told).unflatten(1, (T_PRED, BEAMS))
+        if self.config.spectrum_in_logits:
+            logits = logits + self.spectrum_gain * spectrum.detach()
         return HeadOutput(trajectory, logits, spectrum)
 
     def loss(
@@ -283,7 +343,7 @@ class Heads(nn.Module):
         position: Float[Tensor, "batch 5 2"],
         power: Float[Tensor, "batch 5 64"],
         power_std_db: Float[Tensor, "batch"] | float,
-    ) -> tuple[Tensor, dict[str, float]]:
+    ) -> tuple[Tensor, dict[str, Tensor]]:
         """L1 of the trajectory, cross-entropy of the beam, squared error of the spectrum; and each by name."""
         locate = functional.l1_loss(output.trajectory, position)
         if self.config.soft_label_db is None:
@@ -293,5 +353,5 @@ class Heads(nn.Module):
             labels = torch.softmax(power * scale.reshape(-1, 1, 1), -1).flatten(0, 1)
         steer = functional.cross_entropy(output.logits.flatten(0, 1), labels)
         measure = functional.mse_loss(output.spectrum, power)
-        parts = {"localization": locate.item(), "beam": steer.item(), "rssi": measure.item()}
+        parts = {"localization": locate.detach(), "beam": steer.detach(), "rssi": measure.detach()}
         return locate + steer + measure, parts

@@ -1,27 +1,53 @@
 """From frames to what the model reads: standardised once, gathered by window, relative to the window if asked for."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Float, Int, Shaped
 from torch import Tensor
 
 from jepa.config import InputConfig
 from jepa.frames import Dataset, FrameStore
-from jepa.preprocess import Normaliser
+from jepa.preprocess import FITTED, Normaliser
+from jepa.sharing import SharedFrames, share
 from jepa.windows import T_OBS, Windows
 from twin.errors import UserError
 
-__all__ = ["Normalisers", "WindowInputs", "dataset_of_windows", "relative", "window_scale"]
+__all__ = ["SMALL", "Normalisers", "WindowInputs", "balanced", "dataset_of_windows", "relative", "window_scale"]
 
 
 def dataset_of_windows(store: FrameStore, windows: Windows) -> Int[Tensor, "window"]:
     """The dataset of every window."""
-    numbers = torch.tensor([episode.dataset for episode in store.episodes], device=windows.episode.device)
+    numbers = torch.tensor([episode.dataset for episode in store.episodes])
     return numbers[windows.episode]
+
+
+def balanced(of_window: Int[Tensor, "window"], first_share: float) -> Int[Tensor, "row"]:
+    """Rows of windows, repeated so that dataset 0 has `first_share` of them and the others share the rest alike.
+
+    The twin stays whole; a pass over it meets the few real windows several times.
+
+    Raises:
+        UserError: dataset 0 has no window, or no other one has any.
+    """
+    counts = torch.bincount(of_window)
+    others = [number for number in range(1, len(counts)) if counts[number]]
+    if not counts[0]:
+        what = "the first dataset has no training window under this split"
+        raise UserError(what, "first_share", "name another dataset first, or choose another --split or --fold")
+    if not others:
+        what = "only the first dataset has training windows"
+        raise UserError(what, "first_share", "name several datasets, or leave it out")
+    rows = [torch.nonzero(of_window == 0)[:, 0]]
+    for number in others:
+        own = torch.nonzero(of_window == number)[:, 0]
+        wanted = round(int(counts[0]) * (1 - first_share) / first_share / len(others))
+        rows.append(own[torch.arange(wanted, device=own.device) % len(own)])
+    return torch.cat(rows)
 
 
 @dataclass(frozen=True)
@@ -91,14 +117,18 @@ class Normalisers:
         return cls(found)
 
     def frames(self, store: FrameStore) -> dict[str, Tensor]:
-        """All frames of a store, standardised, by modality."""
+        """All frames of a store, standardised, by modality. Maps stay in half precision; pictures and depth images,
+        whose scales are fixed, stay as they are: their tokenizers scale them."""
         found = {}
         for name, values in store.values.items():
+            if name not in FITTED:
+                found[name] = values
+                continue
             parts = [
                 self.of(store.datasets[episode.dataset])(name, values[episode.start : episode.stop])
                 for episode in store.episodes
             ]
-            found[name] = torch.cat(parts).float()
+            found[name] = torch.cat([part.to(values.dtype) for part in parts])
         return found
 
 
@@ -114,8 +144,11 @@ def window_scale(
     return observed.mean((1, 2), keepdim=True), observed.std((1, 2), keepdim=True).clamp_min(LEAST_DEVIATION)
 
 
-def relative(values: Mapping[str, Tensor], config: InputConfig) -> dict[str, Tensor]:
-    """Inputs (B, T, C) relative to their window as `config` wants it; its measure is the observed frames alone."""
+def relative(values: Mapping[str, Any], config: InputConfig) -> dict[str, Any]:
+    """Inputs (B, T, C) relative to their window as `config` wants it; its measure is the observed frames alone.
+
+    Pictures and maps, which windows share, know no window and stay as they are.
+    """
     found = dict(values)
     if config.power == "window" and "rf" in found:
         mean, deviation = window_scale(found["rf"])
@@ -125,24 +158,51 @@ def relative(values: Mapping[str, Tensor], config: InputConfig) -> dict[str, Ten
     return found
 
 
+CPU = torch.device("cpu")
+SMALL = ("gps", "rf")
+"""Modalities that are gathered by window: they are cheap, and may be relative to it. The others windows share."""
+
+
 @dataclass(frozen=True)
 class WindowInputs:
-    """Standardised frames and the windows cut from them; a batch is a gather."""
+    """Standardised frames and the windows cut from them; a batch is a gather.
 
-    frames: dict[str, Float[Tensor, "frame channel"]]
+    Attributes:
+        frames: by modality; pictures and maps may lie on a GPU already.
+        index: on the CPU, where batches are planned.
+        device: where the batches go.
+    """
+
+    frames: dict[str, Shaped[Tensor, "frame ..."]]
     index: Int[Tensor, "window 13"]
+    device: torch.device = CPU
 
     def __len__(self) -> int:
         return len(self.index)
 
-    def history(self, rows: Tensor | slice = slice(None)) -> dict[str, Tensor]:
-        """Observed frames (B, 8, C) by modality."""
-        return {name: values[self.index[rows, :T_OBS]] for name, values in self.frames.items()}
+    def _gathered(self, index: Int[Tensor, "batch time"], names: Iterable[str]) -> dict[str, Any]:
+        found: dict[str, Any] = {}
+        for name in names:
+            values = self.frames[name]
+            if name in SMALL:
+                found[name] = values[index].to(self.device, non_blocking=True)
+            else:
+                shared = share(values, index)
+                found[name] = SharedFrames(shared.values.to(self.device, non_blocking=True), shared.index)
+        return found
+
+    def small_history(self, rows: Tensor | slice = slice(None)) -> dict[str, Tensor]:
+        """Observed powers and positions (B, 8, C)."""
+        return self._gathered(self.index[rows, :T_OBS], SMALL)
 
     def future(self, rows: Tensor | slice = slice(None)) -> dict[str, Tensor]:
-        """Frames to predict (B, 5, C) by modality."""
-        return {name: values[self.index[rows, T_OBS:]] for name, values in self.frames.items()}
+        """Powers and positions to predict (B, 5, C)."""
+        return self._gathered(self.index[rows, T_OBS:], SMALL)
 
-    def whole(self, rows: Tensor | slice = slice(None)) -> dict[str, Tensor]:
-        """All frames of the windows (B, 13, C) by modality."""
-        return {name: values[self.index[rows]] for name, values in self.frames.items()}
+    def history(self, rows: Tensor | slice, names: Iterable[str]) -> dict[str, Any]:
+        """Observed frames of some modalities: by window, or shared by the windows."""
+        return self._gathered(self.index[rows, :T_OBS], names)
+
+    def whole(self, rows: Tensor | slice, names: Iterable[str]) -> dict[str, Any]:
+        """All frames of the windows, likewise."""
+        return self._gathered(self.index[rows], names)

@@ -1,29 +1,30 @@
 """Masks: which tokens the context encoder does not see. True is hidden.
 
-The kind is drawn per batch and every window of a batch hides equally many tokens, so that shapes are static.
+The kind is drawn per batch and every window of a batch hides equally many tokens of each modality, so that shapes are
+static. Masks are drawn on the CPU: a step then needs nothing back from a GPU.
 """
 
 from collections.abc import Callable, Mapping
 
 import torch
-from jaxtyping import Bool
+from jaxtyping import Bool, Int
 from torch import Tensor
 
-from jepa.tokenizers import TOKENIZERS, Layout
+from jepa.tokenizers import Layout
 from jepa.windows import T_PRED
 from twin.errors import UserError
 
-__all__ = ["MASKS", "checkerboard", "draw_mask", "future_mask", "joint_future", "random_tokens", "temporal_block"]
-
-
-def _pieces(layout: Layout) -> list[tuple[str, int, int]]:
-    """Modality, first token and tokens a frame."""
-    found, first = [], 0
-    for name in layout.modalities:
-        tokens = TOKENIZERS[name].tokens
-        found.append((name, first, tokens))
-        first += layout.frames * tokens
-    return found
+__all__ = [
+    "MASKS",
+    "checkerboard",
+    "draw_mask",
+    "future_mask",
+    "hidden_places",
+    "joint_future",
+    "random_tokens",
+    "temporal_block",
+    "visible_places",
+]
 
 
 def temporal_block(layout: Layout, batch: int, ratio: float, generator: torch.Generator) -> Bool[Tensor, "batch token"]:
@@ -32,7 +33,7 @@ def temporal_block(layout: Layout, batch: int, ratio: float, generator: torch.Ge
     device = generator.device
     frame = torch.arange(layout.frames, device=device)
     parts = []
-    for _, _, tokens in _pieces(layout):
+    for _, _, tokens in layout.pieces():
         start = torch.randint(layout.frames - length + 1, (batch, 1), generator=generator, device=device)
         hidden = (frame >= start) & (frame < start + length)
         parts.append(hidden.repeat_interleave(tokens, 1))
@@ -43,7 +44,7 @@ def random_tokens(layout: Layout, batch: int, ratio: float, generator: torch.Gen
     """For each modality floor(r T K) of its tokens at random places."""
     device = generator.device
     parts = []
-    for _, _, tokens in _pieces(layout):
+    for _, _, tokens in layout.pieces():
         total = layout.frames * tokens
         rank = torch.rand(batch, total, generator=generator, device=device).argsort(1).argsort(1)
         parts.append(rank < int(ratio * total))
@@ -54,7 +55,7 @@ def checkerboard(layout: Layout, batch: int, ratio: float, generator: torch.Gene
     """Every other token in frame, modality and index; the phase is drawn per batch. The ratio is a half."""
     phase = int(torch.randint(2, (1,), generator=generator, device=generator.device))
     parts = []
-    for number, (_, _, tokens) in enumerate(_pieces(layout)):
+    for number, (_, _, tokens) in enumerate(layout.pieces()):
         frame = torch.arange(layout.frames)[:, None] + torch.arange(tokens)
         parts.append(((frame + number + phase) % 2 == 0).flatten())
     return torch.cat(parts).to(generator.device).expand(batch, -1)
@@ -108,7 +109,18 @@ def future_mask(layout: Layout, missing: tuple[str, ...] = ()) -> Bool[Tensor, "
     """Hides the last T_pred frames of all modalities, and all frames of the missing ones."""
     frame = layout.rows()[0]
     hidden = frame >= layout.frames - T_PRED
-    for name, first, tokens in _pieces(layout):
+    for name, first, tokens in layout.pieces():
         if name in missing:
             hidden[first : first + layout.frames * tokens] = True
     return hidden
+
+
+def visible_places(hidden_BN: Bool[Tensor, "batch token"]) -> Int[Tensor, "batch visible"]:
+    """Places of the tokens that a mask leaves visible, in order."""
+    visible = int((~hidden_BN[0]).sum())
+    return torch.sort(hidden_BN.to(torch.uint8), dim=1, stable=True).indices[:, :visible]
+
+
+def hidden_places(hidden_BN: Bool[Tensor, "batch token"]) -> Int[Tensor, "batch hidden"]:
+    """Places of the tokens that a mask hides, in order: modality by modality."""
+    return visible_places(~hidden_BN)

@@ -1,7 +1,7 @@
 """Metrics of the three tasks, with intervals from whole sequences, and of the latent space.
 
-Every metric is a value a window and horizon step; means get a 95 % interval by bootstrap over whole sequences, since
-neighbouring windows share frames.
+Every metric is a value a window and horizon step; means, overall and of each step, get a 95 % interval by bootstrap
+over whole sequences, since neighbouring windows share frames.
 """
 
 from dataclasses import dataclass
@@ -9,6 +9,8 @@ from typing import Any
 
 import numpy as np
 from jaxtyping import Float, Int
+from scipy.stats import norm
+from scipy.stats import t as student
 
 __all__ = [
     "BOOTSTRAP_DRAWS",
@@ -23,11 +25,12 @@ __all__ = [
     "rankme",
     "rssi_db",
     "rssi_measures",
+    "tail_share",
 ]
 
 POWER_FLOOR = 1e-30
 """Smallest linear power that has a logarithm here: a beam that measured nothing."""
-BOOTSTRAP_DRAWS = 1000
+BOOTSTRAP_DRAWS = 10_000
 DBA_DELTA = 5
 """Beam distance at which the DBA score reaches zero."""
 DBA_K = 3
@@ -51,29 +54,49 @@ class Measure:
     last_only: bool = False
 
     def summary(self, sequence: Int[np.ndarray, "window"], seed: int = 0) -> dict[str, Any]:
-        """`value`, `ci95` (None for a single sequence, which has no spread) and `per_step`."""
+        """`value` and `per_step`, with `ci95` and `per_step_ci95` (None for a single sequence, which has no spread).
+
+        The overall value and the steps are resampled together: all intervals are of the same draws.
+        """
         power = 2 if self.average == "rms" else 1
         raised = self.values.astype(np.float64) ** power
         picked = raised[:, -1] if self.last_only else raised.mean(1)
-        interval = None
+        interval, of_steps = None, None
         if len(np.unique(sequence)) > 1:
-            draws = _bootstrap_means(picked, sequence, seed)
-            interval = [float(end) for end in np.quantile(draws, [0.025, 0.975]) ** (1 / power)]
+            draws = _bootstrap_means(np.column_stack([picked, raised]), sequence, seed)
+            level = tail_share(len(np.unique(sequence)))
+            ends = np.quantile(draws, [level, 1 - level], axis=0) ** (1 / power)
+            interval, *of_steps = ends.T.tolist()
         return {
             "value": float(picked.mean() ** (1 / power)),
             "ci95": interval,
             "per_step": [float(value) for value in raised.mean(0) ** (1 / power)],
+            "per_step_ci95": of_steps,
         }
 
 
+def tail_share(sequences: int) -> float:
+    """Share of the draws below a 95 % interval: Phi(-sqrt(n / (n - 1)) t), t the 97.5 % quantile of Student's
+    distribution of n - 1 degrees.
+
+    The plain 2.5 % is too narrow where sequences are few: of 6 normal values it holds the true mean in 86 % of the
+    cases, of 12 in 91 %. Widened so it holds it in 94 % (the expanded percentile interval of Hesterberg, "What
+    teachers should know about the bootstrap", 2015).
+    """
+    return float(norm.cdf(-np.sqrt(sequences / (sequences - 1)) * student.ppf(0.975, sequences - 1)))
+
+
 def _bootstrap_means(
-    values: Float[np.ndarray, "window"], sequence: Int[np.ndarray, "window"], seed: int
-) -> Float[np.ndarray, "draw"]:
+    values: Float[np.ndarray, "window value"], sequence: Int[np.ndarray, "window"], seed: int
+) -> Float[np.ndarray, "draw value"]:
     """Means over windows of resampled whole sequences."""
     _, group = np.unique(sequence, return_inverse=True)
-    sums, counts = np.bincount(group, weights=values), np.bincount(group)
+    counts = np.bincount(group)
+    sums = np.stack([np.bincount(group, weights=column) for column in values.T], 1)
     chosen = np.random.default_rng([seed, 17]).integers(0, len(sums), (BOOTSTRAP_DRAWS, len(sums)))
-    return sums[chosen].sum(1) / counts[chosen].sum(1)
+    first = len(sums) * np.arange(BOOTSTRAP_DRAWS)[:, None]
+    times = np.bincount((chosen + first).ravel(), minlength=chosen.size).reshape(chosen.shape)
+    return (times @ sums) / (times @ counts)[:, None]
 
 
 def localization_measures(

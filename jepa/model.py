@@ -13,9 +13,11 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from jepa.config import ModelConfig
-from jepa.masking import future_mask
-from jepa.tokenizers import POSITION_STD, TOKENIZERS, Layout, TokenEmbedding
-from jepa.windows import T_PRED
+from jepa.fusion import FrameFusion, FusedLayout
+from jepa.masking import future_mask, visible_places
+from jepa.sharing import SharedFrames
+from jepa.tokenizers import POSITION_STD, Inputs, Layout, TokenEmbedding
+from jepa.windows import T_OBS, T_PRED
 from twin.errors import UserError
 
 __all__ = ["Branch", "JepaModel", "Latents", "Transformer", "TransformerLayer", "parameter_count"]
@@ -66,16 +68,50 @@ class Transformer(nn.Module):
                 outputs.append(self.norm(tokens_BND))
         return outputs[0] if len(outputs) == 1 else torch.stack(outputs).mean(0)
 
+    def levels(self, tokens_BND: Float[Tensor, "batch token dim"]) -> list[Float[Tensor, "batch token dim"]]:
+        """The tokens and the output of every layer, all normalised: level 0 to the number of layers."""
+        found = [self.norm(tokens_BND)]
+        for layer in self.layers:
+            tokens_BND = layer(tokens_BND)
+            found.append(self.norm(tokens_BND))
+        return found
+
 
 class Branch(nn.Module):
-    """Tokenizers, positions and encoder: trained as the context branch, copied as the target branch."""
+    """Tokenizers, positions and encoder: trained as the context branch, copied as the target branch.
+
+    With fusion tokens `fusion` is the first of the encoder's layers, and `encoder` holds the others.
+    """
 
     def __init__(self, layout: Layout, config: ModelConfig) -> None:
         super().__init__()
-        self.embedding = TokenEmbedding(layout, config.width)
-        self.encoder = Transformer(
-            config.encoder_layers, config.width, config.attention_heads, config.feed_forward_ratio
-        )
+        sizes = (config.width, config.attention_heads, config.feed_forward_ratio)
+        fused = isinstance(layout, FusedLayout)
+        self.embedding = TokenEmbedding(layout, config)
+        self.encoder = Transformer(config.encoder_layers - fused, *sizes)
+        self.fusion = FrameFusion(layout, *sizes, config.fusion_tokens) if fused else None
+
+    def tokens(
+        self, inputs: Inputs, hidden_BN: Bool[Tensor, "batch token"] | None = None
+    ) -> Float[Tensor, "batch place dim"]:
+        """What the layers of `encoder` read: all tokens, or the fusion tokens that have read the visible ones."""
+        tokens_BND = self.embedding(inputs)
+        if self.fusion is None:
+            return tokens_BND
+        fused: Tensor = self.fusion(tokens_BND, self.embedding.time, hidden_BN)
+        return fused
+
+    def forward(self, inputs: Inputs, average: int = 1) -> Float[Tensor, "batch place dim"]:
+        """All of the inputs encoded: the mean of the normalised outputs of the top layers, as `Transformer` has it."""
+        tokens_BND = self.tokens(inputs)
+        if self.fusion is None or average <= len(self.encoder.layers):
+            found: Tensor = self.encoder(tokens_BND, average)
+            return found
+        return torch.stack(self.encoder.levels(tokens_BND)).mean(0)  # the fusion layer is the lowest of them
+
+    def levels(self, inputs: Inputs) -> dict[int, Float[Tensor, "batch place dim"]]:
+        """All of the inputs at every level: 0 the tokens, which the fusion layer drops, n the encoder's layer n."""
+        return dict(enumerate(self.encoder.levels(self.tokens(inputs)), 0 if self.fusion is None else 1))
 
 
 @dataclass(frozen=True)
@@ -83,7 +119,7 @@ class Latents:
     """What the frozen backbone says of the future.
 
     Attributes:
-        predicted: by modality, mean of its predicted tokens in every future frame.
+        predicted: by modality, mean of its predicted tokens in every future frame; fusion tokens are those of all.
         predicted_all: all predicted tokens of the future, modality by modality, frame by frame.
         context: the context encoder's tokens of the history, modality by modality, frame by frame.
     """
@@ -107,6 +143,10 @@ class Latents:
             torch.cat([part.context for part in found]),
         )
 
+    def predicted_alone(self) -> "Latents":
+        """Only the mean predicted tokens: all that the paper's heads read, and little to keep."""
+        return Latents(self.predicted, self.predicted_all[:, :0], self.context[:, :0])
+
     def where(self, kept: Bool[Tensor, "batch"]) -> "Latents":
         """The latents of the kept windows, zeros for the others."""
         absent = ~kept[:, None, None]
@@ -118,13 +158,18 @@ class Latents:
 
     def zeroed(self) -> "Latents":
         """Zeros of the same shapes: the control that shows what heads do without a backbone."""
-        return self.where(self.context.new_zeros(len(self.context), dtype=torch.bool))
+        return self.where(torch.zeros(len(self.context), dtype=torch.bool, device=self.context.device))
 
 
 class JepaModel(nn.Module):
-    """Context branch, predictor and target branch."""
+    """Context branch, predictor and target branch.
 
-    def __init__(self, modalities: Iterable[str], config: ModelConfig) -> None:
+    With fusion tokens encoder and predictor work on S T places. Those of a frame of which nothing is visible know its
+    time alone and stay in the context, where they stand for the mask token: how many frames a mask hides altogether
+    differs from window to window.
+    """
+
+    def __init__(self, modalities: Iterable[str], config: ModelConfig, target_levels: int = 0) -> None:
         super().__init__()
         if config.width % config.attention_heads:
             raise UserError(
@@ -132,29 +177,87 @@ class JepaModel(nn.Module):
                 "model.attention_heads",
                 "choose a divisor of model.width",
             )
+        if config.fusion_tokens and config.encoder_layers < 2:
+            raise UserError(
+                "replace the only layer of the encoder: no frame would see another",
+                "model.fusion_tokens",
+                "set model.encoder_layers to at least 2",
+            )
         self.layout = Layout.of(tuple(modalities))
+        if config.fusion_tokens:
+            self.layout = FusedLayout(self.layout.modalities, fusion_tokens=config.fusion_tokens)
         self.width = config.width
         self.context = Branch(self.layout, config)
         self.predictor = Transformer(
             config.predictor_layers, config.width, config.attention_heads, config.feed_forward_ratio
         )
-        self.mask_token = nn.Parameter(torch.empty(config.width).normal_(0, POSITION_STD))
+        if not config.fusion_tokens:
+            self.mask_token = nn.Parameter(torch.empty(config.width).normal_(0, POSITION_STD))
+        if config.tokenizers == "frozen":
+            self.context.embedding.tokenizers.requires_grad_(False)
         self.target = copy.deepcopy(self.context).requires_grad_(False)
+        if target_levels:
+            self.out = nn.Linear(config.width, target_levels * config.width)
+        self.train()
+
+    def train(self, mode: bool = True) -> "JepaModel":
+        """The target branch normalises by its statistics, never by the batch."""
+        super().train(mode)
+        self.target.eval()
+        return self
+
+    @property
+    def places(self) -> int:
+        """Number of positions that the predictor works on: a token each."""
+        return self.layout.places if isinstance(self.layout, FusedLayout) else self.layout.tokens
+
+    def pieces(self) -> list[tuple[str, int, int]]:
+        """Modality, first position and positions a frame; with fusion tokens all modalities are one, `fusion`."""
+        if isinstance(self.layout, FusedLayout):
+            return [("fusion", 0, self.layout.fusion_tokens)]
+        return self.layout.pieces()
+
+    def compile_transformers(self, backend: str = "inductor") -> None:
+        """Have both encoders and the predictor compiled, each when it first sees a shape: worth it on a GPU alone."""
+        for part in (self.context.encoder, self.predictor, self.target.encoder):
+            part.compile(backend=backend, dynamic=False)
 
     def encode(
-        self, inputs: Mapping[str, Tensor], hidden_BN: Bool[Tensor, "batch token"]
+        self, inputs: Inputs, hidden_BN: Bool[Tensor, "batch token"]
     ) -> tuple[Float[Tensor, "batch visible dim"], Tensor]:
-        """Context C = f(visible tokens only), and the places of the visible tokens, in order."""
-        tokens_BND = self.context.embedding(inputs)
-        visible = int((~hidden_BN[0]).sum())
-        places_BV = torch.sort(hidden_BN.to(torch.uint8), dim=1, stable=True).indices[:, :visible]
+        """Context C = f(visible tokens only), and the places of the visible tokens, in order; of all fusion tokens.
+
+        Of frames that windows share only those are tokenized that some window sees.
+        """
+        device = self.context.embedding.time.device
+        if self.context.fusion is not None:
+            read = self.context.tokens(self._seen(inputs, hidden_BN), hidden_BN.to(device, non_blocking=True))
+            return self.context.encoder(read), torch.arange(self.places, device=device).expand(len(hidden_BN), -1)
+        places_BV = visible_places(hidden_BN).to(device, non_blocking=True)
+        tokens_BND = self.context.embedding(self._seen(inputs, hidden_BN))
         spread = places_BV[..., None].expand(-1, -1, self.width)
         return self.context.encoder(tokens_BND.gather(1, spread)), places_BV
+
+    def _seen(self, inputs: Inputs, hidden_BN: Bool[Tensor, "batch token"]) -> Inputs:
+        found = dict(inputs)
+        for name, first, tokens in self.layout.pieces():
+            values = found.get(name)
+            if isinstance(values, SharedFrames):
+                times = values.index.shape[1]
+                hidden_BTK = hidden_BN[:, first : first + times * tokens].unflatten(1, (times, tokens))
+                visible_BT = ~hidden_BTK.all(-1).cpu()
+                if bool(visible_BT.any()):
+                    found[name] = values.seen(visible_BT)
+                else:
+                    del found[name]
+        return found
 
     def predict(
         self, context_BVD: Float[Tensor, "batch visible dim"], places_BV: Tensor
     ) -> Float[Tensor, "batch token dim"]:
         """Predictor on C at visible positions, mask token plus position embedding at hidden ones: all positions."""
+        if self.context.fusion is not None:
+            return self.predictor(context_BVD)
         empty = (self.mask_token + self.context.embedding.positions()).to(context_BVD.dtype)
         filled = empty.expand(len(context_BVD), -1, -1).scatter(
             1, places_BV[..., None].expand(-1, -1, self.width), context_BVD
@@ -162,9 +265,15 @@ class JepaModel(nn.Module):
         return self.predictor(filled)
 
     @torch.no_grad()
-    def targets(self, inputs: Mapping[str, Tensor], average: int = 1) -> Float[Tensor, "batch token dim"]:
+    def targets(self, inputs: Inputs, average: int = 1) -> Float[Tensor, "batch token dim"]:
         """Target branch on all tokens, without gradient."""
-        return self.target.encoder(self.target.embedding(inputs), average)
+        return self.target(inputs, average)
+
+    @torch.no_grad()
+    def target_levels(self, inputs: Inputs, levels: Iterable[int]) -> Float[Tensor, "batch token wide"]:
+        """Some levels of the target branch on all tokens, side by side, without gradient: what `out` is trained on."""
+        found = self.target.levels(inputs)
+        return torch.cat([found[level] for level in levels], -1)
 
     @torch.no_grad()
     def update_target(self, momentum: float) -> None:
@@ -176,31 +285,59 @@ class JepaModel(nn.Module):
             kept.copy_(new)
 
     @torch.no_grad()
-    def future_latents(self, history: Mapping[str, Tensor], missing: Iterable[str] = ()) -> Latents:
-        """Latents of the future from the observed frames alone, frozen.
-
-        Args:
-            history: by modality, standardised inputs (B, 8, ...). A missing one may be left out.
-        """
-        missing = tuple(missing)
-        if set(missing) >= set(self.layout.modalities):
-            raise UserError("every modality is missing", "heads.missing", "leave one")
+    def future_latents(
+        self,
+        history: Inputs,
+        missing: Iterable[str] = (),
+        lost: Mapping[str, Bool[Tensor, "8"]] | None = None,
+    ) -> Latents:
+        """What `latents` says, frozen: without gradients, in eval mode."""
         training = self.training
         self.eval()
-        some = next(iter(history.values()))
-        known = dict(history)
-        for name in missing:
-            known[name] = some.new_zeros(*some.shape[:2], *TOKENIZERS[name].shape)
-        hidden_N = future_mask(self.layout, missing).to(some.device)
-        context_BVD, places = self.encode(known, hidden_N.expand(len(some), -1))
-        predicted_BND = self.predict(context_BVD, places)
+        found = self.latents(history, missing, lost)
         self.train(training)
-        predicted, rest, first = {}, [], 0
-        for name in self.layout.modalities:
-            tokens = TOKENIZERS[name].tokens
+        return found
+
+    def latents(
+        self,
+        history: Inputs,
+        missing: Iterable[str] = (),
+        lost: Mapping[str, Bool[Tensor, "8"]] | None = None,
+    ) -> Latents:
+        """Latents of the future from the observed frames alone.
+
+        Args:
+            history: by modality, inputs (B, 8, ...). A missing one may be left out.
+            missing: modalities that the heads never see: their tokens are hidden, and left out of the context.
+            lost: by modality, the observed frames that were lost on the way, the same in all windows: their tokens are
+                hidden, and the context holds what the predictor makes of them (the encoder, of fusion tokens).
+        """
+        missing, lost = tuple(missing), dict(lost or {})
+        if set(missing) >= set(self.layout.modalities):
+            raise UserError("every modality is missing", "heads.missing", "leave one")
+        known = {
+            name: values for name, values in history.items() if name not in missing and name in self.layout.modalities
+        }
+        count = next(iter(known.values())).shape[0]
+        hidden_N = future_mask(self.layout, missing)
+        for name, first, tokens in self.layout.pieces():
+            if name in lost and name not in missing:
+                hidden_N[first : first + T_OBS * tokens] |= lost[name].cpu().repeat_interleave(tokens)
+        if bool(hidden_N.all()):
+            raise UserError("nothing was observed", "the windows", "leave some frames of one modality")
+        context_BVD, places = self.encode(known, hidden_N.expand(count, -1))
+        predicted_BND = self.predict(context_BVD, places)
+        whole_BND = predicted_BND.scatter(
+            1, places[..., None].expand(-1, -1, self.width), context_BVD.to(predicted_BND)
+        )
+        predicted, rest, context = {}, [], []
+        for name, first, tokens in self.pieces():
             last = first + self.layout.frames * tokens
             future = predicted_BND[:, last - T_PRED * tokens : last]
             predicted[name] = future.unflatten(1, (T_PRED, tokens)).mean(2)
             rest.append(future)
-            first = last
-        return Latents(predicted, torch.cat(rest, 1), context_BVD)
+            if name not in missing:
+                context.append(whole_BND[:, first : first + T_OBS * tokens])
+        if self.context.fusion is not None:
+            predicted = dict.fromkeys(self.layout.modalities, predicted["fusion"])
+        return Latents(predicted, torch.cat(rest, 1), torch.cat(context, 1))

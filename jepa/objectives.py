@@ -8,19 +8,38 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 from torch.nn import functional
 
 from jepa.config import ObjectiveConfig
+from jepa.fusion import FusedLayout, incomplete_frames
+from jepa.masking import hidden_places
 from jepa.metrics import rankme
 from jepa.model import JepaModel
-from jepa.tokenizers import Layout
+from jepa.noise import with_noise
+from jepa.parallel import ALONE, Processes
+from jepa.sharing import SharedFrames
+from jepa.sigreg import epps_pulley
+from jepa.tokenizers import Inputs, Layout
 
-__all__ = ["Health", "collapse_name", "ema_momentum", "health_of", "pretraining_loss", "variance_covariance"]
+__all__ = [
+    "Health",
+    "collapse_name",
+    "ema_momentum",
+    "health_of",
+    "pretraining_loss",
+    "target_variance",
+    "variance_covariance",
+]
 
 COLLAPSED_VARIANCE = 0.01
 """Variance of the targets over windows, per token position, below which they say nothing; a healthy one is near 1."""
+COLLAPSED_SHARE = 0.1
+"""Share of the variance under the first weights that training has to lose for a collapse: LiDAR tokens of a street that
+stands still begin with 0.003."""
+DEAD_VARIANCE = 1e-6
+"""Below this targets are constant whatever they began with: of a sensor that shows nothing."""
 LOSS_DROP, RANK_DROP = 0.5, 0.7
 """A loss below this share of the last epoch's with a RankMe below that share of the last epoch's is a collapse."""
 EPSILON = 1e-4
@@ -32,23 +51,28 @@ def ema_momentum(config: ObjectiveConfig, step: int, steps: int) -> float:
     return config.ema_start + (config.ema_end - config.ema_start) * step / max(1, steps - 1)
 
 
-def variance_covariance(
-    context_BVD: Float[Tensor, "batch visible dim"], places_BV: Tensor, tokens: int
-) -> tuple[Tensor, Tensor]:
-    """VICReg's variance (hinge at 1) and covariance (off-diagonal squares / D) of the context tokens.
-
-    Tokens are centred per token position over the batch, so that what the position alone tells does not count.
-    """
-    width = context_BVD.shape[-1]
+def centred_by_place(
+    context_BVD: Float[Tensor, "batch visible dim"], places_BV: Tensor, tokens: int, processes: Processes = ALONE
+) -> tuple[Float[Tensor, "sample dim"], Tensor]:
+    """Context tokens less the mean at their token position over the batch of all processes, and how many positions
+    there were: what the position alone tells does not count as variance."""
     flat = context_BVD.float().flatten(0, 1)
     place = places_BV.flatten()
-    sums = flat.new_zeros(tokens, width).index_add(0, place, flat)
-    counts = flat.new_zeros(tokens).index_add(0, place, torch.ones_like(flat[:, 0]))
+    sums = processes.sum(flat.new_zeros(tokens, flat.shape[-1]).index_add(0, place, flat))
+    counts = processes.sum(flat.new_zeros(tokens).index_add(0, place, torch.ones_like(flat[:, 0])))
     # gradients of plain indexing are summed in any order when threads share the work
-    centred = flat - (sums / counts.clamp_min(1)[:, None]).index_select(0, place)
-    freedom = (len(flat) - (counts > 0).sum()).clamp_min(1)
-    with torch.autocast(flat.device.type, enabled=False):
-        covariance = centred.T @ centred / freedom
+    return flat - (sums / counts.clamp_min(1)[:, None]).index_select(0, place), (counts > 0).sum()
+
+
+def variance_covariance(
+    context_BVD: Float[Tensor, "batch visible dim"], places_BV: Tensor, tokens: int, processes: Processes = ALONE
+) -> tuple[Tensor, Tensor]:
+    """VICReg's variance (hinge at 1) and covariance (off-diagonal squares / D) of the context tokens, centred."""
+    width = context_BVD.shape[-1]
+    centred, positions = centred_by_place(context_BVD, places_BV, tokens, processes)
+    freedom = (processes.world * len(centred) - positions).clamp_min(1)
+    with torch.autocast(centred.device.type, enabled=False):
+        covariance = processes.sum(centred.T @ centred / freedom)
     diagonal = covariance.diagonal()
     variance_loss = functional.relu(1 - (diagonal + EPSILON).sqrt()).mean()
     off_diagonal = covariance.square().sum() - diagonal.square().sum()
@@ -57,46 +81,95 @@ def variance_covariance(
 
 def pretraining_loss(
     model: JepaModel,
-    inputs: dict[str, Tensor],
+    inputs: Inputs,
     hidden_BN: Bool[Tensor, "batch token"],
     config: ObjectiveConfig,
     generator: torch.Generator,
-) -> tuple[Tensor, dict[str, float]]:
-    """Mean over hidden positions and channels of smooth-L1 between prediction and target, and its parts."""
-    seen = {name: _noisy(values, config.input_noise.get(name, 0.0), generator) for name, values in inputs.items()}
-    context_BVD, places = model.encode(seen, hidden_BN)
-    predicted_BND = model.predict(context_BVD, places)
-    if config.target == "online":
-        target_BND = model.context.encoder(model.context.embedding(inputs), config.target_layers)
+    processes: Processes = ALONE,
+    index: Int[Tensor, "whole time"] | None = None,
+    directions: Float[Tensor, "direction dim"] | None = None,
+) -> tuple[Tensor, dict[str, Tensor]]:
+    """Mean over hidden positions and channels of smooth-L1 between prediction and target, and its parts.
+
+    Hidden are the fusion tokens of frames of which the mask hides a token. Of several processes each gives the means
+    over its own windows, except for the terms against collapse; of fusion tokens, of which windows hide more or fewer,
+    the sum over its own windows by the mean number of a process.
+
+    Args:
+        inputs: of this process's windows.
+        hidden_BN: the mask, on the CPU.
+        generator: for noise, on the CPU.
+        index: frames of the windows of all processes; needed for noise on frames that windows share.
+        directions: of this step, for SIGReg.
+    """
+    seen = with_noise(inputs, config.input_noise, generator, processes, index)
+    context_BVD, places_BV = model.encode(seen, hidden_BN)
+    predicted_BND = model.predict(context_BVD, places_BV)
+    if config.target_levels:
+        predicted_BND = model.out(predicted_BND)
+        target_BND = model.target_levels(inputs, config.target_levels)
+    elif config.target == "online":
+        target_BND = model.context(inputs, config.target_layers)
     else:
         target_BND = model.targets(inputs, config.target_layers)
-    if config.normalise_targets:
-        target_BND = functional.layer_norm(target_BND.float(), target_BND.shape[-1:])
-    error_BN = functional.smooth_l1_loss(
-        predicted_BND.float(), target_BND.float(), beta=config.smooth_l1_beta, reduction="none"
-    ).mean(-1)
-    loss = error_BN[hidden_BN].mean()
-    parts = _by_modality(error_BN.detach(), hidden_BN, model.layout)
+    if isinstance(model.layout, FusedLayout):
+        predicted_BHD, target_BHD = predicted_BND.float(), target_BND.float()
+    else:
+        places_BH = hidden_places(hidden_BN).to(predicted_BND.device, non_blocking=True)
+        predicted_BHD, target_BHD = (_at(tokens, places_BH).float() for tokens in (predicted_BND, target_BND))
+    if config.normalise_targets and not config.target_levels:  # whose levels are normalised one by one
+        target_BHD = functional.layer_norm(target_BHD, target_BHD.shape[-1:])
+    if config.error == "squared":
+        error_BHD = (predicted_BHD - target_BHD).square()
+    else:
+        error_BHD = functional.smooth_l1_loss(predicted_BHD, target_BHD, beta=config.smooth_l1_beta, reduction="none")
+    error_BH = error_BHD.mean(-1)
+    if isinstance(model.layout, FusedLayout):
+        loss = _of_incomplete(error_BH, hidden_BN, model.layout, processes)
+        parts = {"loss_fusion": loss.detach()}
+    else:
+        loss = error_BH.mean()
+        parts = _by_modality(error_BH.detach(), hidden_BN, model.layout)
     if config.variance_weight or config.covariance_weight:
-        variance, covariance = variance_covariance(context_BVD, places, model.layout.tokens)
-        parts |= {"variance": variance.item(), "covariance": covariance.item(), "prediction": loss.item()}
+        variance, covariance = variance_covariance(context_BVD, places_BV, model.places, processes)
+        parts |= {"variance": variance.detach(), "covariance": covariance.detach(), "prediction": loss.detach()}
         loss = loss + config.variance_weight * variance + config.covariance_weight * covariance
+    if directions is not None:
+        centred, _ = centred_by_place(context_BVD, places_BV, model.places, processes)
+        with torch.autocast(centred.device.type, enabled=False):
+            projected = centred @ directions.to(centred.device, non_blocking=True).T
+        total = processes.sum if processes.world > 1 else None
+        normality = epps_pulley(projected, total=total).mean()
+        parts |= {"sigreg": normality.detach(), "prediction": parts.get("prediction", loss.detach())}
+        loss = (1 - config.sigreg_weight) * loss + config.sigreg_weight * normality
     return loss, parts
 
 
-def _noisy(values: Tensor, deviation: float, generator: torch.Generator) -> Tensor:
-    if not deviation:
-        return values
-    noise = torch.randn(values.shape, generator=generator, device=values.device, dtype=values.dtype)
-    return values + deviation * noise
+def _at(tokens_BND: Float[Tensor, "batch token dim"], places_BH: Tensor) -> Float[Tensor, "batch hidden dim"]:
+    return tokens_BND.gather(1, places_BH[..., None].expand(-1, -1, tokens_BND.shape[-1]))
 
 
-def _by_modality(error_BN: Tensor, hidden_BN: Tensor, layout: Layout) -> dict[str, float]:
-    modality = layout.rows()[1].to(error_BN.device)
-    parts = {}
-    for name, row in zip(layout.modalities, torch.unique(modality), strict=True):
-        chosen = hidden_BN & (modality == row)
-        parts[f"loss_{name}"] = float(error_BN[chosen].mean()) if bool(chosen.any()) else 0.0
+def _of_incomplete(
+    error_BP: Float[Tensor, "batch place"],
+    hidden_BN: Bool[Tensor, "batch token"],
+    layout: FusedLayout,
+    processes: Processes,
+) -> Tensor:
+    """Mean over the fusion tokens of incomplete frames, which number differently in each window: all weigh the same."""
+    asked_BT = incomplete_frames(layout, hidden_BN)
+    asked_BP = asked_BT.repeat_interleave(layout.fusion_tokens, 1).to(error_BP, non_blocking=True)
+    return processes.world * (error_BP * asked_BP).sum() / processes.sum(asked_BP.sum())
+
+
+def _by_modality(
+    error_BH: Float[Tensor, "batch hidden"], hidden_BN: Bool[Tensor, "batch token"], layout: Layout
+) -> dict[str, Tensor]:
+    """The loss of each modality: masks hide equally many of its tokens in every window, so that it has columns."""
+    parts, first = {}, 0
+    for name, start, tokens in layout.pieces():
+        count = int(hidden_BN[0, start : start + layout.frames * tokens].sum())
+        parts[f"loss_{name}"] = error_BH[:, first : first + count].mean() if count else error_BH.new_zeros(())
+        first += count
     return parts
 
 
@@ -107,7 +180,7 @@ class Health:
     Attributes:
         rankme: of the target branch's tokens pooled over a window.
         rankme_future: by modality, of the predicted tokens of the future frames.
-        target_variance: by modality, of the layer-normed targets over windows at each token position, averaged.
+        target_variance: see `target_variance`.
     """
 
     rankme: float
@@ -124,38 +197,62 @@ class Health:
 
 
 @torch.no_grad()
-def health_of(model: JepaModel, inputs: dict[str, Tensor], config: ObjectiveConfig, observed: int) -> Health:
-    """Rank and variance on some windows; `observed` frames are the history."""
+def target_variance(model: JepaModel, inputs: Inputs, config: ObjectiveConfig) -> dict[str, float]:
+    """By modality, variance of the layer-normed targets over windows at each token position, averaged; of fusion tokens
+    one, `fusion`."""
+    return _variance(_targets(model, inputs, config), model)
+
+
+def _targets(model: JepaModel, inputs: Inputs, config: ObjectiveConfig) -> Float[Tensor, "batch token dim"]:
     training = model.training
     model.eval()
     branch = model.context if config.target == "online" else model.target
-    target_BND = branch.encoder(branch.embedding(inputs), config.target_layers).float()
-    normed = functional.layer_norm(target_BND, target_BND.shape[-1:])
-    future = model.future_latents({name: values[:, :observed] for name, values in inputs.items()})
+    target_BND = branch(inputs, config.target_layers).float()
     model.train(training)
-    modality = model.layout.rows()[1].to(normed.device)
-    rows = torch.unique(modality)
-    variance_N = normed.var(0).mean(-1)
+    return target_BND
+
+
+def _variance(target_BND: Float[Tensor, "batch token dim"], model: JepaModel) -> dict[str, float]:
+    variance_N = functional.layer_norm(target_BND, target_BND.shape[-1:]).var(0).mean(-1)
+    return {
+        name: float(variance_N[first : first + model.layout.frames * tokens].mean())
+        for name, first, tokens in model.pieces()
+    }
+
+
+@torch.no_grad()
+def health_of(model: JepaModel, inputs: Inputs, config: ObjectiveConfig, observed: int) -> Health:
+    """Rank and variance on some windows; `observed` frames are the history."""
+    target_BND = _targets(model, inputs, config)
+    future = model.future_latents({name: _observed(values, observed) for name, values in inputs.items()})
     return Health(
         rankme=rankme(target_BND.mean(1).cpu().numpy()),
         rankme_future={
             name: rankme(values.float().flatten(0, 1).cpu().numpy()) for name, values in future.predicted.items()
         },
-        target_variance={
-            name: float(variance_N[modality == row].mean())
-            for name, row in zip(model.layout.modalities, rows, strict=True)
-        },
+        target_variance=_variance(target_BND, model),
     )
 
 
-def collapse_name(loss: float, health: Health, previous: Mapping[str, Any] | None) -> str | None:
+def _observed(values: Tensor | SharedFrames, frames: int) -> Tensor | SharedFrames:
+    return values.first(frames) if isinstance(values, SharedFrames) else values[:, :frames]
+
+
+def collapse_name(
+    loss: float, health: Health, previous: Mapping[str, Any] | None, start: Mapping[str, float]
+) -> str | None:
     """The collapse that an epoch shows, or None: `constant targets (modality)` or `sudden loss drop with falling rank`.
 
     Args:
         loss: mean prediction loss of the epoch.
         previous: the record of the epoch before in the log.
+        start: `target_variance` under the first weights, on the same windows.
     """
-    flat = [name for name, value in health.target_variance.items() if value < COLLAPSED_VARIANCE]
+    flat = [
+        name
+        for name, value in health.target_variance.items()
+        if value < COLLAPSED_VARIANCE and value < max(COLLAPSED_SHARE * start[name], DEAD_VARIANCE)
+    ]
     if flat:
         return f"constant targets ({', '.join(flat)})"
     if previous is None:

@@ -1,253 +1,30 @@
 """A run put to work: backbone and heads together, from observed frames to predictions."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
-from jaxtyping import Float
 from torch import Tensor
 
-from jepa.checkpoint import load_tensors, save_tensors
-from jepa.config import HeadConfig, PretrainConfig, load_config
+from jepa.config import PretrainConfig, load_config
 from jepa.frames import FrameStore
-from jepa.heads import Heads
-from jepa.inputs import Normalisers, WindowInputs, dataset_of_windows, relative
-from jepa.model import JepaModel, Latents
+from jepa.frozen_latents import CHUNK, latents_of
+from jepa.heads import TASK_MODALITY, Heads
+from jepa.inputs import SMALL, Normalisers, dataset_of_windows, relative
+from jepa.model import JepaModel
 from jepa.predict import Output
-from jepa.preprocess import Normaliser
-from jepa.pretraining import load_backbone
+from jepa.preprocess import FITTED, Normaliser
+from jepa.pretraining import check_missing, load_backbone
 from jepa.samples import History
-from jepa.training import Plan, fit
-from jepa.windows import T_PRED, Windows
+from jepa.sharing import SharedFrames, WindowValues
+from jepa.stored_heads import chosen_heads, load_heads
+from jepa.windows import T_OBS, T_PRED, Windows
 from twin.errors import UserError
 
-__all__ = [
-    "JepaPredictor",
-    "heads_are_whole",
-    "heads_directory",
-    "latents_of",
-    "load_heads",
-    "save_heads",
-    "train_heads",
-    "trained_options",
-]
-
-CHUNK = 1024
-"""Windows that go through the backbone at once."""
-PARTS = ("localization", "beam", "rssi", "estimate")
-"""Directories of trained heads, in the order in which they are written."""
-SHARED = "estimate"
-"""The directory of what the heads share: coarse estimates, and the GRU over the raw history where there is one."""
-
-
-def latents_of(model: JepaModel, inputs: Mapping[str, Tensor], config: HeadConfig) -> Latents:
-    """Latents of any number of windows from their model inputs (W, 8, C), in chunks; zeros for a zeroed backbone."""
-    count = len(next(iter(inputs.values())))
-    parts = [
-        model.future_latents({name: values[first : first + CHUNK] for name, values in inputs.items()}, config.missing)
-        for first in range(0, max(1, count), CHUNK)
-    ]
-    latents = Latents.cat(parts)
-    return latents.zeroed() if config.backbone == "zeroed" else latents
-
-
-@dataclass
-class _HeadData:
-    """Everything that head training reads, computed once."""
-
-    latents: Latents
-    history: dict[str, Tensor]
-    position: Float[Tensor, "window 5 2"]
-    power: Float[Tensor, "window 5 64"]
-    power_std_db: Float[Tensor, "window"]
-    episode: Tensor
-
-    @classmethod
-    def of(
-        cls, model: JepaModel, store: FrameStore, windows: Windows, normalisers: Normalisers, config: PretrainConfig
-    ) -> "_HeadData":
-        inputs = WindowInputs(normalisers.frames(store), windows.index)
-        history, future = inputs.history(), inputs.future()
-        seen = {name: values for name, values in history.items() if name in model.layout.modalities}
-        deviation = torch.tensor([normalisers.of(dataset).power_std_db for dataset in store.datasets])
-        return cls(
-            latents=latents_of(model, relative(seen, config.inputs), config.heads),
-            history=history,
-            position=future["gps"],
-            power=future["rf"],
-            power_std_db=deviation.to(windows.episode.device)[dataset_of_windows(store, windows)],
-            episode=windows.episode,
-        )
-
-
-def train_heads(
-    model: JepaModel,
-    store: FrameStore,
-    train: Windows,
-    val: Windows,
-    normalisers: Normalisers,
-    config: PretrainConfig,
-    *,
-    start: Heads | None = None,
-    run: Path | None = None,
-    resume: bool = False,
-    label: str = "heads",
-) -> Heads:
-    """Train the three heads on the frozen backbone.
-
-    Args:
-        val: judged after every epoch when `heads.select_on_validation` is set; may be empty.
-        start: heads to go on from; new ones without.
-        run: directory for checkpoints and log.
-    """
-    if not len(train):
-        raise UserError("there is no training window", label or "heads", "use more or longer sequences")
-    options = config.heads
-    device = next(model.parameters()).device
-    torch.manual_seed(config.seed)
-    heads = (start or Heads(model.layout, model.width, options)).to(device)
-    data = _HeadData.of(model, store, train, normalisers, config)
-    if "shifted" in (options.coarse_beam, options.coarse_spectrum) and len(normalisers.found) > 1:
-        raise UserError(
-            "the base stations lie at different standardised places", "heads.coarse_beam: shifted", "choose last or map"
-        )
-    origin = next(iter(normalisers.found.values())).position(torch.zeros(2, device=device))
-    heads.estimate.fit(
-        torch.cat([data.history["gps"], data.position], 1),
-        torch.cat([data.history["rf"], data.power], 1),
-        data.episode,
-        origin,
-    )
-    selected = options.select_on_validation and len(val) > 0
-    judged = _HeadData.of(model, store, val, normalisers, config) if selected else None
-
-    def loss_on(
-        data: _HeadData, rows: Tensor, generator: torch.Generator | None = None
-    ) -> tuple[Tensor, dict[str, float]]:
-        history, position = {name: values[rows] for name, values in data.history.items()}, data.position[rows]
-        latents = data.latents.select(rows)
-        if generator is not None:
-            history, position = _disturbed(history, position, options, generator)
-            if options.latent_dropout:
-                drawn = torch.rand(len(rows), generator=generator, device=device)
-                latents = latents.where(drawn >= options.latent_dropout)
-        output = heads(latents, history, None if generator is None else data.episode[rows])
-        return heads.loss(output, position, data.power[rows], data.power_std_db[rows])
-
-    def loss(rows: Tensor, generator: torch.Generator, step: int) -> tuple[Tensor, dict[str, float]]:
-        return loss_on(data, rows, generator)
-
-    @torch.no_grad()
-    def validate() -> float:
-        assert judged is not None
-        every = torch.arange(len(judged.episode), device=device)
-        values = [float(loss_on(judged, rows)[0]) * len(rows) for rows in every.split(CHUNK)]
-        return sum(values) / len(every)
-
-    plan = Plan(
-        epochs=options.epochs,
-        learning_rate=options.learning_rate,
-        weight_decay=options.weight_decay,
-        batch_size=options.batch_size,
-        seed=config.seed,
-    )
-    fit(
-        heads,
-        loss,
-        len(data.episode),
-        plan,
-        label=label,
-        validate=validate if selected else None,
-        run=run,
-        resume=resume,
-    )
-    return heads.eval()
-
-
-def _disturbed(
-    history: dict[str, Tensor],
-    position: Float[Tensor, "batch 5 2"],
-    config: HeadConfig,
-    generator: torch.Generator,
-) -> tuple[dict[str, Tensor], Float[Tensor, "batch 5 2"]]:
-    """History and future positions with noise: white on what is read, one shift a window on all its positions."""
-
-    def normal(shape: Sequence[int]) -> Tensor:
-        return torch.randn(shape, generator=generator, device=position.device, dtype=position.dtype)
-
-    found = {
-        name: values + config.input_noise[name] * normal(values.shape) if config.input_noise.get(name) else values
-        for name, values in history.items()
-    }
-    if config.position_offset and "gps" not in config.missing:
-        shift = config.position_offset * normal((len(position), 1, 2))
-        found, position = {**found, "gps": found["gps"] + shift}, position + shift
-    return found, position
-
-
-def heads_directory(run: Path, config: HeadConfig) -> Path:
-    """Where the heads of a run lie: `heads`, or with the backbone or the missing modalities in its name."""
-    parts = ["heads"]
-    if config.backbone != "pretrained":
-        parts.append(config.backbone)
-    if config.missing:
-        parts.append("without-" + "-".join(sorted(config.missing)))
-    return run / "-".join(parts)
-
-
-def heads_are_whole(directory: Path) -> bool:
-    """Whether the heads in a directory were written to the end."""
-    return (directory / PARTS[-1]).is_dir()
-
-
-def save_heads(heads: Heads, run: Path) -> None:
-    """Write one directory a task, each with the heads' options."""
-    directory = heads_directory(run, heads.config)
-    state = heads.state_dict()
-    for part in PARTS:
-        prefixes = (f"{part}.", f"readouts.{part}.", *(("skip.",) if part == SHARED else ()))
-        tensors = {name: values for name, values in state.items() if name.startswith(prefixes)}
-        save_tensors(directory / part, tensors, {"options": heads.config.model_dump(mode="json")})
-
-
-def trained_options(run: Path, config: PretrainConfig, backbone: str, missing: tuple[str, ...]) -> HeadConfig:
-    """The options that the heads of a run were trained with.
-
-    Raises:
-        UserError: there are none, or they are damaged.
-    """
-    wanted = config.heads.model_copy(update={"backbone": backbone, "missing": missing})
-    directory = heads_directory(run, wanted)
-    if not directory.is_dir():
-        raise UserError("holds no heads", directory, "train them with jepa heads")
-    _, numbers = load_tensors(directory / PARTS[-1])
-    return HeadConfig.model_validate(numbers["options"])
-
-
-def load_heads(run: Path, model: JepaModel, config: HeadConfig) -> Heads:
-    """The heads that `save_heads` wrote.
-
-    Raises:
-        UserError: there are none, or they are damaged or of another model.
-    """
-    directory = heads_directory(run, config)
-    if not directory.is_dir():
-        raise UserError("holds no heads", directory, "train them with jepa heads")
-    state: dict[str, Tensor] = {}
-    options: dict[str, Any] = {}
-    for part in PARTS:
-        tensors, numbers = load_tensors(directory / part)
-        state |= tensors
-        options = numbers["options"]
-    heads = Heads(model.layout, model.width, HeadConfig.model_validate(options))
-    try:
-        heads.load_state_dict(state)
-    except RuntimeError:
-        raise UserError("its heads are of another model", directory, "train them again with jepa heads") from None
-    return heads.to(next(model.parameters()).device).eval()
+__all__ = ["JepaPredictor"]
 
 
 @dataclass
@@ -268,14 +45,21 @@ class JepaPredictor:
         *,
         backbone: str = "pretrained",
         missing: tuple[str, ...] = (),
+        cascade: bool | None = None,
     ) -> "JepaPredictor":
         """The predictor of a run.
 
+        Args:
+            backbone: pretrained, or a control: random (weights), zeroed (output).
+            missing: modalities that the heads were trained without.
+            cascade: the heads with the cascade, or those without; as the run's configuration says unless given.
+
         Raises:
-            UserError: the run is incomplete or damaged.
+            UserError: the run is incomplete or damaged, or holds no such heads.
         """
         config = load_config(run / "config.yaml")
-        options = config.heads.model_copy(update={"backbone": backbone, "missing": missing})
+        options = chosen_heads(config, backbone, missing, cascade)
+        check_missing(config.model_copy(update={"heads": options}), "--missing")
         model = load_backbone(run, config, backbone, device)
         heads = load_heads(run, model, options)
         config = config.model_copy(update={"heads": heads.config})
@@ -283,14 +67,38 @@ class JepaPredictor:
 
     @torch.no_grad()
     def predict_history(self, history: History, normaliser: Normaliser) -> Output:
-        """Predict from observed frames alone."""
+        """Predict from observed frames alone.
+
+        Frames that were lost (`history.valid`) are hidden from the backbone, as all are of a camera, radar or LiDAR
+        that the history does not hold; the raw history of positions and powers keeps the last one received.
+
+        Raises:
+            UserError: all positions or powers of a window are lost, and the heads were trained with them.
+        """
         device = next(self.model.parameters()).device
-        values = {name: normaliser(name, frames.to(device)).float() for name, frames in history.values.items()}
-        seen = {name: part for name, part in values.items() if name in self.model.layout.modalities}
-        latents = latents_of(self.model, relative(seen, self.config.inputs), self.config.heads)
+        names = [name for name in self.model.layout.modalities if name not in self.config.heads.missing]
+        absent = [name for name in names if name not in SMALL and name not in history.values]
+        lost = {name: ~history.valid[name] for name in names if name in history.valid}
+        lost |= {name: torch.ones(len(history), T_OBS, dtype=torch.bool) for name in absent}
+        small = {
+            name: normaliser(name, _kept(history, name, name in names).to(device)).float()
+            for name in SMALL
+            if name in history.values
+        }
+
+        def read(rows: Tensor) -> dict[str, Tensor | SharedFrames]:
+            large = history.select(rows)
+            found: dict[str, Tensor | SharedFrames] = {
+                name: small[name][rows.to(device)] for name in names if name in SMALL
+            }
+            others = [name for name in names if name not in SMALL and name not in absent]
+            found |= {name: _frames_of(large, name, normaliser, device) for name in others}
+            return relative(found, self.config.inputs)
+
+        latents = latents_of(self.model, read, len(history), self.config.heads, lost)
         found: list[tuple[Tensor, Tensor, Tensor]] = []
         for rows in torch.arange(len(history), device=device).split(CHUNK):
-            output = self.heads(latents.select(rows), {name: part[rows] for name, part in values.items()})
+            output = self.heads(latents.select(rows), {name: part[rows] for name, part in small.items()})
             found.append(
                 (
                     normaliser.position_m_of(output.trajectory),
@@ -299,7 +107,11 @@ class JepaPredictor:
                 )
             )
         latent = latents.predicted.get("rf", next(iter(latents.predicted.values())))
-        trajectory, logits, spectrum = (torch.cat(column).float().cpu().numpy() for column in zip(*found, strict=True))
+        columns = [torch.cat(column).float().cpu().numpy() for column in zip(*found, strict=True)]
+        for task, values in zip(TASK_MODALITY, columns, strict=True):
+            if self.config.supervised and task not in self.config.supervised:
+                values.fill(np.nan)  # a model of other tasks
+        trajectory, logits, spectrum = columns
         return Output(trajectory, logits, spectrum, latent.float().cpu().numpy())
 
     def predict(
@@ -323,3 +135,32 @@ class JepaPredictor:
             for name in ("trajectory_m", "beam_logits", "spectrum_db", "latent"):
                 getattr(result, name)[place] = getattr(output, name)
         return result
+
+
+def _frames_of(history: History, name: str, normaliser: Normaliser, device: torch.device) -> Tensor | SharedFrames:
+    """Pictures or maps of some windows as the model reads them."""
+    ready = partial(normaliser, name) if name in FITTED else lambda values: values
+    if isinstance(history.values, WindowValues):
+        shared = history.values.shared(name)
+        return SharedFrames(ready(shared.values.to(device)), shared.index)
+    return ready(history.values[name].to(device))
+
+
+def _kept(history: History, name: str, needed: bool) -> Tensor:
+    """Positions or powers in which a lost frame repeats the one before it; before the first, the first one received.
+
+    Raises:
+        UserError: they are needed, and all frames of a window are lost.
+    """
+    values = history.values[name]
+    if name not in history.valid or bool(history.valid[name].all()):
+        return values
+    valid = history.valid[name]
+    if needed and not bool(valid.any(1).all()):
+        remedy = f"train heads for it: jepa heads RUN --missing {name}"
+        raise UserError(f"all observed frames of {name} are lost in a window", "the recordings", remedy)
+    order = torch.arange(valid.shape[1], device=valid.device).expand_as(valid)
+    last = torch.where(valid, order, -1).cummax(1).values
+    first = torch.where(valid, order, valid.shape[1]).amin(1, keepdim=True).clamp(max=valid.shape[1] - 1)
+    place = torch.where(last < 0, first, last)
+    return values.gather(1, place[..., None].expand_as(values))

@@ -21,7 +21,7 @@ from jepa.samples import Samples
 from jepa.windows import Windows
 from twin.errors import UserError
 
-__all__ = ["NORMALISE", "Normaliser", "power_db", "site_axes"]
+__all__ = ["FITTED", "NORMALISE", "Normaliser", "power_db", "site_axes"]
 
 
 def power_db(power: Float[Tensor, "*batch"]) -> Float[Tensor, "*batch"]:
@@ -159,7 +159,9 @@ class Normaliser:
     def image(image: UInt8[Tensor, "*batch row column 3"]) -> Float[Tensor, "*batch 3 row column"]:
         """Pictures (x / 255 - mean) / std, the colours first."""
         colours = image.float() / 255
-        return ((colours - colours.new_tensor(IMAGE_MEAN)) / colours.new_tensor(IMAGE_STD)).movedim(-1, -3)
+        # numbers, not tensors, which a GPU would wait for
+        planes = [(colours[..., n] - IMAGE_MEAN[n]) / IMAGE_STD[n] for n in range(3)]
+        return torch.stack(planes, -1).movedim(-1, -3)
 
     @staticmethod
     def depth(range_m: Float[Tensor, "*batch 64 256"]) -> Float[Tensor, "*batch 64 256"]:
@@ -185,3 +187,6 @@ NORMALISE: dict[str, Callable[[Normaliser, Tensor], Tensor]] = {
     "lidar": lambda _, range_m: Normaliser.depth(range_m),
 }
 """How the frames of a modality are standardised; a further modality joins with one entry."""
+FITTED = ("rf", "gps", "radar")
+"""Modalities that are standardised by fitted statistics, before a model sees them; pictures and depth images have fixed
+scales, which their tokenizers apply."""

@@ -1,34 +1,99 @@
-"""Pretraining: the model, its loss over masked windows, the EMA, and the watch for collapse, in the one loop."""
+"""Pretraining: the model, its loss over masked windows, the EMA, and the watch for collapse, in the one loop.
+
+Latents or raw inputs of hidden frames are predicted, as the paradigm says; `jepa.supervised` trains without a mask.
+"""
 
 import json
 import sys
+from contextlib import nullcontext
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from jepa.augment import Augmentation
+from jepa.backbone import Backbone
+from jepa.batches import adjacent_batches
+from jepa.camera import say_if_random, weights_follow
 from jepa.checkpoint import load_checkpoint
-from jepa.config import PretrainConfig
+from jepa.config import AugmentConfig, MaskConfig, ObjectiveConfig, PretrainConfig, preset
 from jepa.heads import READOUT_HEADS
-from jepa.inputs import WindowInputs, relative
+from jepa.inputs import SMALL, WindowInputs, relative
 from jepa.masking import draw_mask
+from jepa.modality_dropout import drop_modalities, dropped_tokens
 from jepa.model import JepaModel
-from jepa.objectives import collapse_name, ema_momentum, health_of, pretraining_loss
+from jepa.objectives import collapse_name, ema_momentum, health_of, pretraining_loss, target_variance
+from jepa.parallel import ALONE, Processes, trained_batch_norms
+from jepa.preprocess import FITTED
+from jepa.reconstruction import ReconstructionModel, reconstruction_loss
+from jepa.sigreg import random_directions
+from jepa.tokenizers import Inputs, Layout
 from jepa.training import Plan, fit
 from jepa.windows import T_OBS
 from twin.errors import UserError
 
-__all__ = ["check_config", "load_backbone", "new_model", "pretrain"]
+__all__ = [
+    "check_config",
+    "check_missing",
+    "check_unread",
+    "load_backbone",
+    "new_model",
+    "plan_of",
+    "pretrain",
+    "probe_inputs",
+    "ranks_of",
+]
 
 PROBE_WINDOWS = 512
-"""Windows on which rank and variance are measured after every epoch."""
+"""Windows on which rank and variance are measured after every epoch, and the scales of what is reconstructed."""
+UNREAD_BY_RECONSTRUCTION = tuple(f"objective.{name}" for name in ObjectiveConfig.model_fields if name != "input_noise")
+"""Settings without a meaning where raw inputs are reconstructed."""
+UNREAD_BY_SUPERVISED = (
+    *UNREAD_BY_RECONSTRUCTION,
+    *(f"mask.{name}" for name in MaskConfig.model_fields),
+    *(f"augment.{name}" for name in AugmentConfig.model_fields),
+    *(f"heads.{name}" for name in ("steps", "learning_rate", "backbone_learning_rate", "weight_decay", "batch_size")),
+    *("heads.latent_dropout", "heads.kept_share"),
+)
+"""Settings without a meaning where backbone and heads are trained as one."""
 
 
 def new_model(config: PretrainConfig, device: torch.device | str = "cpu") -> JepaModel:
     """A model with random weights drawn from the seed."""
     torch.manual_seed(config.seed)
-    return JepaModel(config.inputs.modalities, config.model).to(device)
+    modalities = config.inputs.modalities
+    if config.paradigm == "reconstruction":
+        return ReconstructionModel(modalities, config.model, config.inputs.image_size).to(device)
+    if config.supervised:
+        return Backbone(modalities, config.model).to(device)
+    return JepaModel(modalities, config.model, len(config.objective.target_levels)).to(device)
+
+
+def plan_of(config: PretrainConfig) -> Plan:
+    """How long and how fast a backbone is trained: together with its heads for the epochs of both."""
+    return Plan(
+        epochs=config.epochs + (config.heads.epochs if config.supervised else 0),
+        learning_rate=config.learning_rate,
+        weight_decay=config.weight_decay,
+        batch_size=config.batch_size,
+        warmup_share=config.warmup_share,
+        clip=config.clip,
+        seed=config.seed,
+    )
+
+
+def probe_inputs(windows: WindowInputs, config: PretrainConfig) -> dict[str, Any]:
+    """The inputs of some of the windows, evenly spaced."""
+    chosen = torch.linspace(0, max(0, len(windows) - 1), min(PROBE_WINDOWS, len(windows))).long()
+    return relative(windows.whole(chosen, config.inputs.modalities), config.inputs)
+
+
+def ranks_of(model: JepaModel, probed: Inputs, config: PretrainConfig) -> dict[str, float | str]:
+    """Ranks of the context's and the predicted tokens, for the log. Without a target branch none can collapse."""
+    health = health_of(model, probed, config.objective.model_copy(update={"target": "online"}), T_OBS)
+    return {name: value for name, value in health.values().items() if name.startswith("rankme")}
 
 
 def check_config(config: PretrainConfig) -> None:
@@ -37,14 +102,20 @@ def check_config(config: PretrainConfig) -> None:
     Raises:
         UserError: what is wrong.
     """
-    layout = new_model(config).layout
-    for where, noise in (
-        ("objective.input_noise", config.objective.input_noise),
-        ("heads.input_noise", config.heads.input_noise),
+    layout = Layout.of(config.inputs.modalities)
+    JepaModel(("gps",), config.model)  # refuses widths; tokenizers, of which the camera's is slow to make, take any
+    for where, noise, standardised in (
+        ("objective.input_noise", config.objective.input_noise, FITTED),
+        ("heads.input_noise", config.heads.input_noise, SMALL),
     ):
-        unknown = set(noise) - set(layout.modalities)
+        known = [name for name in layout.modalities if name in standardised]
+        unknown = sorted(set(noise) - set(known))
         if unknown:
-            raise UserError(f"no modality {sorted(unknown)[0]!r}", where, f"choose from {', '.join(layout.modalities)}")
+            read = unknown[0] in layout.modalities
+            what = f"adds nothing to {unknown[0]}" if read else f"no modality {unknown[0]!r}"
+            raise UserError(what, where, f"choose from {', '.join(known)}" if known else "leave it empty")
+    if config.model.camera_weights is not None and "camera" not in layout.modalities:
+        raise UserError("are of a camera that is not read", "model.camera_weights", "add camera to inputs.modalities")
     if config.heads.position_offset and config.inputs.position != "last":
         raise UserError(
             "shifts positions that the backbone has seen unshifted",
@@ -57,7 +128,58 @@ def check_config(config: PretrainConfig) -> None:
             "heads.readout: attentive",
             "choose another readout or model.width",
         )
+    if any(level > config.model.encoder_layers for level in config.objective.target_levels):
+        what = f"names a layer beyond the {config.model.encoder_layers} of the encoder"
+        raise UserError(what, "objective.target_levels", f"choose from 0 to {config.model.encoder_layers}")
+    if config.model.fusion_tokens and 0 in config.objective.target_levels:
+        raise UserError(
+            "names the tokens of the modalities, where fusion tokens stand for frames",
+            "objective.target_levels: 0",
+            f"choose from 1 to {config.model.encoder_layers}, or set model.fusion_tokens=0",
+        )
+    if config.model.fusion_tokens and config.paradigm == "reconstruction":
+        raise UserError(
+            "reconstructs each modality from tokens of its own",
+            "paradigm: reconstruction",
+            "set model.fusion_tokens=0",
+        )
+    if config.objective.target_levels and config.objective.target == "online":
+        raise UserError("are those of the target branch", "objective.target_levels", "set objective.target=ema")
+    if config.augment.used and set(layout.modalities) != {"gps", "rf"}:
+        raise UserError("changes powers and positions alone", "augment", "set inputs.modalities=[gps, rf], or leave it")
+    if config.mask.modality_dropout and "joint-future-missing" in config.mask.kinds:
+        raise UserError(
+            "hides whole modalities already", "mask.kinds: joint-future-missing", "leave modality_dropout at 0"
+        )
     draw_mask(layout, 1, config.mask.kinds, config.mask.ratio, torch.Generator())
+
+
+def check_unread(config: PretrainConfig) -> None:
+    """Refuse settings that the paradigm does not read. Those that come with the preset may stay.
+
+    Raises:
+        UserError: one of them is not what the preset has.
+    """
+    unread = UNREAD_BY_RECONSTRUCTION if config.paradigm == "reconstruction" else ()
+    given = preset(config.preset)
+    for key in UNREAD_BY_SUPERVISED if config.supervised else unread:
+        section, name = key.split(".")
+        if getattr(getattr(config, section), name) != getattr(getattr(given, section), name):
+            raise UserError(f"is not read by the paradigm {config.paradigm}", key, "leave it out")
+
+
+def check_missing(config: PretrainConfig, where: str) -> None:
+    """Refuse heads without any history.
+
+    Raises:
+        UserError: every modality is missing, or one that the backbone does not read.
+    """
+    missing, known = set(config.heads.missing), config.inputs.modalities
+    if missing >= set(known):
+        raise UserError("every modality is missing", where, "leave one")
+    unknown = missing - set(known)
+    if unknown:
+        raise UserError(f"no modality {sorted(unknown)[0]!r} in this run", where, f"choose from {', '.join(known)}")
 
 
 def pretrain(
@@ -69,40 +191,70 @@ def pretrain(
     resume: bool = False,
     device: torch.device | str = "cpu",
     label: str = "pretraining",
+    start: JepaModel | None = None,
+    augmentation: Augmentation | None = None,
+    processes: Processes = ALONE,
 ) -> JepaModel:
     """Train a backbone on windows.
 
     Args:
-        probe: windows for the watch on rank and variance; the training windows where there are none.
+        start: a backbone to go on from; random weights without.
+        augmentation: changes the powers and positions of every batch.
+        probe: windows for the watch on rank and variance, of several drives, since those of one differ little; the
+            training windows where there are none.
         run: directory of checkpoints and log.
+        processes: which share every batch; each returns the same weights.
+
+    Raises:
+        UserError: a batch does not divide among the processes, or training fails.
     """
+    processes.check_batch(min(len(windows), config.batch_size))
     model = new_model(config, device)
+    if start is not None:
+        model.load_state_dict(start.state_dict())
     objective, layout = config.objective, model.layout
     watched = probe if probe is not None and len(probe) else windows
-    chosen = torch.linspace(0, max(0, len(watched) - 1), min(PROBE_WINDOWS, len(watched))).long()
     history: list[dict[str, Any]] = []
-    sums = {"loss": 0.0, "steps": 0}
     accelerated = torch.device(device).type == "cuda"
+    collapses = not isinstance(model, Backbone)  # which has no targets
+    if accelerated and collapses:
+        model.compile_transformers()
+    # under the first weights: a checkpoint is restored later
+    first_variance = target_variance(model, probe_inputs(watched, config), objective) if collapses else {}
+    if "camera" in layout.modalities and processes.is_first:
+        say_if_random(config.model)
+    if processes.world > 1 and processes.is_first and trained_batch_norms(model.train()):
+        remedy = "--set model.batch_norm=frozen trains as one process does"
+        print(f"batch norm: each process normalises by the windows of its own ({remedy})", file=sys.stderr)
+    if isinstance(model, ReconstructionModel):
+        model.fit_scales(probe_inputs(windows, config))
 
-    def loss(rows: Tensor, generator: torch.Generator, step: int) -> tuple[Tensor, dict[str, float]]:
-        inputs = relative(windows.whole(rows), config.inputs)
-        hidden = draw_mask(layout, len(rows), config.mask.kinds, config.mask.ratio, generator)
+    def loss(rows: Tensor, generator: torch.Generator, step: int) -> tuple[Tensor, dict[str, Tensor]]:
+        raw = windows.whole(processes.share(rows), layout.modalities)
+        hidden = processes.share(_mask(layout, len(rows), config.mask, generator))
+        if augmentation is not None:
+            raw = augmentation(raw, rows, generator, processes)
+        inputs, index = relative(raw, config.inputs), windows.index[rows]
+        directions = None
+        if objective.sigreg_weight:
+            directions = random_directions(config.model.width, objective.sigreg_directions, config.seed, step)
         with torch.autocast(torch.device(device).type, torch.bfloat16, enabled=accelerated):
-            value, parts = pretraining_loss(model, inputs, hidden, objective, generator)
-        sums["loss"] += parts.get("prediction", value.item())
-        sums["steps"] += 1
-        return value, parts
+            if isinstance(model, ReconstructionModel):
+                return reconstruction_loss(model, inputs, hidden, objective, generator, processes, index)
+            return pretraining_loss(model, inputs, hidden, objective, generator, processes, index, directions)
 
     def after_step(step: int, steps: int) -> None:
-        if objective.target == "ema":
+        if objective.target == "ema" and not isinstance(model, Backbone):
             model.update_target(ema_momentum(objective, step, steps))
 
-    def at_epoch_end(epoch: int) -> dict[str, float | str]:
-        health = health_of(model, relative(watched.whole(chosen), config.inputs), objective, T_OBS)
-        mean_loss = sums["loss"] / max(1, sums["steps"])
+    def at_epoch_end(epoch: int, means: dict[str, float]) -> dict[str, float | str]:
+        probed = probe_inputs(watched, config)
+        if not collapses:
+            return ranks_of(model, probed, config)
+        health = health_of(model, probed, objective, T_OBS)
+        mean_loss = means.get("prediction", means["loss"])
         before = history[-1] if history else _last_record(run, epoch)
-        collapse = collapse_name(mean_loss, health, before)
-        sums.update(loss=0.0, steps=0)
+        collapse = collapse_name(mean_loss, health, before, first_variance)
         record: dict[str, float | str] = {**health.values()}
         history.append({"loss": mean_loss, **record})
         if collapse:
@@ -110,27 +262,29 @@ def pretrain(
             print(f"collapse after epoch {epoch + 1}: {collapse}", file=sys.stderr)
         return record
 
-    plan = Plan(
-        epochs=config.epochs,
-        learning_rate=config.learning_rate,
-        weight_decay=config.weight_decay,
-        batch_size=config.batch_size,
-        warmup_share=config.warmup_share,
-        clip=config.clip,
-        seed=config.seed,
-    )
     fit(
         model,
         loss,
         len(windows),
-        plan,
+        plan_of(config),
+        batches=partial(adjacent_batches, windows.index, config.batch_size, config.group, config.seed),
         label=label,
         after_step=after_step,
         at_epoch_end=at_epoch_end,
         run=run,
         resume=resume,
+        processes=processes,
     )
     return model
+
+
+def _mask(layout: Layout, batch: int, config: MaskConfig, generator: torch.Generator) -> Tensor:
+    """A mask, and with it whole modalities where they drop out."""
+    hidden = draw_mask(layout, batch, config.kinds, config.ratio, generator)
+    if not config.modality_dropout:
+        return hidden
+    dropped = drop_modalities(layout.modalities, batch, config.modality_dropout, generator)
+    return hidden | dropped_tokens(layout, dropped)
 
 
 def _last_record(run: Path | None, epoch: int) -> dict[str, Any] | None:
@@ -148,10 +302,19 @@ def load_backbone(
     Raises:
         UserError: it has no checkpoint, or one of another model.
     """
-    model = new_model(config, device)
+    with nullcontext() if which == "random" else weights_follow():
+        model = new_model(config, device)
     if which != "random":
         tensors, _ = load_checkpoint(run / "checkpoints")
-        state = {name.removeprefix("model."): value for name, value in tensors.items() if name.startswith("model.")}
+        state = {
+            name.removeprefix("model.").removeprefix("backbone."): value  # a supervised run keeps its heads beside it
+            for name, value in tensors.items()
+            if name.startswith("model.") and not name.startswith("model.heads.")
+        }
+        has_target = any(name.startswith("target.") for name in state)
+        if not has_target and not isinstance(model, Backbone):  # what comes with the project was saved without one
+            copied = {name.replace("context.", "target.", 1): values for name, values in state.items()}
+            state = {**copied, **state}
         try:
             model.load_state_dict(state)
         except RuntimeError:

@@ -34,13 +34,11 @@ def view_of(history: History, number: int) -> History:
     def normal(like: Tensor, *shape: int) -> Tensor:
         return torch.randn(shape, generator=generator).to(like)
 
-    found = dict(history.values)
     power, position_m, count = history.power, history.position_m, len(history)
     change_db = VIEW_NOISE_DB * normal(power, *power.shape) + VIEW_GAIN_DB * normal(power, count, 1, 1)
-    found["rf"] = power * 10 ** (change_db / 10)
     shift_m = VIEW_SHIFT_M * normal(position_m, count, 1, 2)
-    found["gps"] = position_m + VIEW_NOISE_M * normal(position_m, *position_m.shape) + shift_m
-    return History(found)
+    moved_m = position_m + VIEW_NOISE_M * normal(position_m, *position_m.shape) + shift_m
+    return history.replaced({"rf": power * 10 ** (change_db / 10), "gps": moved_m})
 
 
 def representation(
@@ -52,7 +50,7 @@ def representation(
 
     RankMe is the effective rank of the latents (paper, eqs. 33 and 34); the LDA rank that of S_w^-1/2 S_b S_w^-1/2,
     with S_w of the views of each window and S_b between windows (eqs. 35 and 36). Intervals are the jackknife's over
-    sequences: a bootstrap repeats some, and the rank of what it draws is always lower.
+    sequences: a bootstrap repeats some, and the rank of what it draws is always lower. No rank is below 1.
     """
     latents, views = np.asarray(latents, np.float64), np.asarray(views, np.float64)
     mean = views.mean(1)
@@ -86,5 +84,5 @@ def representation(
         if len(rows) > 1:
             without = [rank(weights) for weights in 1 - np.eye(len(rows))]
             half = NORMAL_95 * np.sqrt((len(rows) - 1) * np.var(without))
-            found[name]["ci95"] = [float(value - half), float(value + half)]
+            found[name]["ci95"] = [max(1.0, float(value - half)), float(value + half)]
     return found

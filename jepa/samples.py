@@ -1,12 +1,15 @@
 """Samples: what a predictor is shown of a window, and what it is asked for."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 
-from jaxtyping import Float, Int
+import torch
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from jepa.frames import FrameStore
-from jepa.windows import Windows
+from jepa.sharing import WindowValues
+from jepa.windows import T_OBS, Windows
 
 __all__ = ["History", "Samples"]
 
@@ -16,18 +19,23 @@ class History:
     """The 8 observed frames of every window, raw, and nothing else.
 
     Attributes:
-        values: by modality, frames (window, 8, ...).
+        values: by modality, frames (window, 8, ...). Those of a store are gathered when they are asked for: ask for
+            pictures and maps of some windows at a time.
+        valid: by modality, which frames were received; all, where it is not said.
     """
 
-    values: dict[str, Tensor]
+    values: Mapping[str, Tensor]
+    valid: Mapping[str, Bool[Tensor, "window 8"]] = field(default_factory=dict)
 
     def __len__(self) -> int:
-        return len(next(iter(self.values.values())))
+        return (
+            len(self.values.index) if isinstance(self.values, WindowValues) else len(next(iter(self.values.values())))
+        )
 
     @classmethod
     def gather(cls, store: FrameStore, windows: Windows) -> "History":
         """The observed frames of some windows."""
-        return cls({name: frames[windows.history] for name, frames in store.values.items()})
+        return cls(WindowValues(store.values, windows.history), WindowValues(store.valid, windows.history))
 
     @property
     def power(self) -> Float[Tensor, "window 8 64"]:
@@ -39,9 +47,28 @@ class History:
         """Metres east and north of the base station."""
         return self.values["gps"]
 
+    def replaced(self, values: Mapping[str, Tensor]) -> "History":
+        """The history with other values (window, 8, ...) of some modalities; the others are still gathered when
+        asked."""
+        if isinstance(self.values, WindowValues):
+            kept = self.values
+            return History(WindowValues(kept.frames, kept.index, {**kept.own, **values}), self.valid)
+        return History({**self.values, **values}, self.valid)
+
+    def without(self, names: Sequence[str]) -> "History":
+        """The history in which all frames of some modalities were lost."""
+        lost = {name: torch.zeros(len(self), T_OBS, dtype=torch.bool) for name in names}
+        return History(self.values, {**{name: self.valid[name] for name in self.valid}, **lost})
+
     def select(self, rows: Tensor) -> "History":
         """The history of the given rows."""
-        return History({name: values[rows] for name, values in self.values.items()})
+        return History(_selected(self.values, rows), _selected(self.valid, rows))
+
+
+def _selected(values: Mapping[str, Tensor], rows: Tensor) -> Mapping[str, Tensor]:
+    if isinstance(values, WindowValues):
+        return values.select(rows)
+    return {name: part[rows] for name, part in values.items()}
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from jepa.frames import FrameStore
+from jepa.frames import TARGETS, FrameStore
 from jepa.windows import T_WINDOW, Piece, Windows, cut_windows
 from twin.errors import UserError
 
@@ -21,6 +21,7 @@ __all__ = ["FOLDS", "PARTS", "SPLITS", "Split", "make_split"]
 
 FOLDS = 5
 PARTS = ("train", "val", "test")
+WITHOUT_FOLDS = ("blocked", "paper")
 TRAIN_TENTHS, VAL_TENTHS = 7, 8
 PURGE_FRAMES = T_WINDOW - 1
 """Frames left out between the parts of one long drive, so that no window of one sees a frame of another."""
@@ -54,9 +55,24 @@ class Split:
         """
         if not 0 < fraction <= 1:
             raise UserError(f"{fraction:g} is no share", "--fraction", "give a number above 0 and up to 1")
+        return self.with_drives(max(1, round(fraction * self.drives)), seed)
+
+    @property
+    def drives(self) -> int:
+        """Number of sequences that the training windows come from."""
+        return len(torch.unique(self.parts["train"].episode))
+
+    def with_drives(self, count: int, seed: int) -> "Split":
+        """The same split with so many of the training sequences, drawn by `seed`: more of them hold those of fewer.
+
+        Raises:
+            UserError: there are not so many, or none is asked for.
+        """
+        if not 1 <= count <= self.drives:
+            there = f"there are {self.drives} training drives with a window, not {count}"
+            raise UserError(there, "--drives", f"give 1 to {self.drives}")
         train = self.parts["train"]
         episodes = torch.unique(train.episode).cpu().numpy()
-        count = max(1, round(fraction * len(episodes)))
         kept = np.random.default_rng([seed, 7]).permutation(episodes)[:count]
         rows = torch.isin(train.episode, torch.as_tensor(kept, device=train.episode.device))
         names = {int(episode) for episode in kept}
@@ -78,13 +94,15 @@ def make_split(store: FrameStore, kind: str = "blocked", fold: int = 0, seed: in
     """
     if kind not in SPLITS:
         raise UserError(f"unknown split {kind!r}", "--split", f"choose from {', '.join(SPLITS)}")
+    if kind in WITHOUT_FOLDS and fold:
+        raise UserError(f"split {kind} has no fold {fold}", "--fold", "leave it at 0, or use --split folds")
     if kind == "paper":
         return _paper(store, seed)
     pieces = SPLITS[kind](store, fold)
     parts = {part: cut_windows(store, pieces[part]) for part in PARTS}
     for part, windows in parts.items():
         if len(windows) == 0 and part != "val":
-            valid = " and ".join(store.valid)
+            valid = " and ".join(TARGETS)
             raise UserError(
                 f"the {part} part holds no window of {T_WINDOW} frames with valid {valid}",
                 f"split {kind}",
@@ -182,7 +200,7 @@ def _paper(store: FrameStore, seed: int) -> Split:
     """Overlapping windows shuffled 70/30, as the paper does; there is no validation part."""
     every = _whole(store, range(len(store.episodes)))
     windows = cut_windows(store, every)
-    order = torch.from_numpy(np.random.default_rng([seed, 11]).permutation(len(windows))).to(windows.index.device)
+    order = torch.from_numpy(np.random.default_rng([seed, 11]).permutation(len(windows)))
     cut = TRAIN_TENTHS * len(windows) // 10
     if cut == 0 or cut == len(windows):
         raise UserError(f"{len(windows)} windows cannot be split", "split paper", "use more or longer sequences")

@@ -7,9 +7,10 @@ needs no state of a random generator: weights, optimiser and step are all there 
 import json
 import math
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import closing, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from types import ModuleType
 from typing import Any, Protocol
@@ -18,7 +19,9 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from jepa.batches import independent_batches, repeated_batches
 from jepa.checkpoint import latest_step, load_checkpoint, save_checkpoint
+from jepa.parallel import ALONE, Processes
 from twin.console import progress_bar
 from twin.errors import UserError
 
@@ -31,6 +34,8 @@ class Plan:
 
     Attributes:
         warmup_share: share of the steps in which the learning rate rises linearly; a half cosine to zero follows.
+        steps: optimiser steps, as one epoch in place of `epochs`: the same whatever the number of samples.
+        rates: learning rates of the parameters whose names begin so, where it is not `learning_rate`.
     """
 
     epochs: int
@@ -40,12 +45,15 @@ class Plan:
     warmup_share: float = 0.0
     clip: float = 1.0
     seed: int = 0
+    steps: int | None = None
+    rates: Mapping[str, float] = field(default_factory=dict)
 
 
 class Loss(Protocol):
-    """The loss of a batch, given the rows of its samples and a generator for everything random in it."""
+    """The loss of a batch and its parts, detached, given the rows of its samples and a generator for everything random
+    in it, both on the CPU. It asks a GPU for nothing: numbers are read once an epoch."""
 
-    def __call__(self, rows: Tensor, generator: torch.Generator, step: int) -> tuple[Tensor, dict[str, float]]: ...
+    def __call__(self, rows: Tensor, generator: torch.Generator, step: int) -> tuple[Tensor, Mapping[str, Tensor]]: ...
 
 
 def learning_rate(plan: Plan, step: int, steps: int) -> float:
@@ -57,25 +65,22 @@ def learning_rate(plan: Plan, step: int, steps: int) -> float:
 
 
 def _optimiser(model: nn.Module, plan: Plan) -> torch.optim.AdamW:
-    """AdamW without weight decay on biases, norms and other vectors."""
-    trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
-    groups = [
-        {"params": [p for p in trained if p.ndim >= 2], "weight_decay": plan.weight_decay},
-        {"params": [p for p in trained if p.ndim < 2], "weight_decay": 0.0},
-    ]
-    return torch.optim.AdamW([group for group in groups if group["params"]], lr=plan.learning_rate)
+    """AdamW without weight decay on biases, norms and other vectors; groups know their share of the learning rate."""
+    trained = {name: parameter for name, parameter in model.named_parameters() if parameter.requires_grad}
+    groups: list[dict[str, Any]] = []
+    for beginning, rate in {**plan.rates, "": plan.learning_rate}.items():
+        some = [trained.pop(name) for name in list(trained) if name.startswith(beginning)]
+        share = rate / plan.learning_rate
+        groups += [
+            {"params": [p for p in some if p.ndim >= 2], "weight_decay": plan.weight_decay, "share": share},
+            {"params": [p for p in some if p.ndim < 2], "weight_decay": 0.0, "share": share},
+        ]
+    return torch.optim.AdamW([group for group in groups if group["params"]], lr=plan.learning_rate, fused=True)
 
 
-def _batch_rows(samples: int, plan: Plan, epoch: int) -> list[Tensor]:
-    order = np.random.default_rng([plan.seed, 1, epoch]).permutation(samples)
-    whole = samples // plan.batch_size * plan.batch_size
-    order = order[:whole] if whole else order
-    return list(torch.from_numpy(order).split(plan.batch_size))
-
-
-def _generator(plan: Plan, step: int, device: torch.device) -> torch.Generator:
+def _generator(plan: Plan, step: int) -> torch.Generator:
     state = int(np.random.default_rng([plan.seed, 2, step]).integers(2**62))
-    return torch.Generator(device=device).manual_seed(state)
+    return torch.Generator().manual_seed(state)
 
 
 def _event_writer(path: Path, step: int) -> Any:
@@ -130,6 +135,12 @@ class _Best:
     state: dict[str, Tensor] | None = None
 
 
+def _drawn(samples: int, plan: Plan, epoch: int) -> list[Tensor]:
+    if plan.steps is not None:
+        return repeated_batches(samples, plan.batch_size, plan.seed, plan.steps)
+    return independent_batches(samples, plan.batch_size, plan.seed, epoch)
+
+
 def fit(
     model: nn.Module,
     loss: Loss,
@@ -137,64 +148,71 @@ def fit(
     plan: Plan,
     *,
     label: str = "",
+    batches: Callable[[int], list[Tensor]] | None = None,
     after_step: Callable[[int, int], None] | None = None,
     validate: Callable[[], float] | None = None,
-    at_epoch_end: Callable[[int], dict[str, float | str]] | None = None,
+    at_epoch_end: Callable[[int, dict[str, float]], dict[str, float | str]] | None = None,
     run: Path | None = None,
     resume: bool = False,
+    processes: Processes = ALONE,
 ) -> None:
     """Train `model` in place.
 
     Args:
+        batches: the batches of an epoch as rows, equally many in each; independent draws without.
         after_step: called after every optimiser step with the step and the number of steps (the EMA).
         validate: called after every epoch; the weights with the lowest value are kept at the end.
-        at_epoch_end: more values for the log, called with the epoch.
+        at_epoch_end: more values for the log, called with the epoch and the means of the loss and its parts.
         run: directory of checkpoints (one an epoch) and logs; without it nothing is written.
         resume: go on from the latest checkpoint of `run`; the result is bit-identical to an uninterrupted run on a CPU.
+        processes: which train the model together: `loss` takes its share of the rows. The first alone reads and writes
+            `run`, and calls `at_epoch_end`.
 
     Raises:
         UserError: there is nothing to train on, or the checkpoint is damaged or of another model.
     """
     if samples == 0:
         raise UserError("there is no training window", label or "training", "use more or longer sequences")
-    device = next(model.parameters()).device
     optimiser = _optimiser(model, plan)
-    per_epoch = len(_batch_rows(samples, plan, 0))
-    steps = per_epoch * plan.epochs
+    drawn = batches or partial(_drawn, samples, plan)
+    epochs = plan.epochs if plan.steps is None else 1
+    per_epoch = len(drawn(0))
+    steps = per_epoch * epochs
     best = _Best()
     step = 0
-    if run and resume and latest_step(run / "checkpoints") is not None:
-        step = _restore(run, model, optimiser, best)
-    log = RunLog(run, step) if run else None
-    with progress_bar(shown=bool(label)) as bar, closing(log) if log else nullcontext():
+    found = processes.by_first(lambda: _latest(run)) if run and resume else None
+    if run and found:
+        step = _restore(run, found, model, optimiser, best)
+    log = RunLog(run, step) if run and processes.is_first else None
+    with progress_bar(shown=bool(label) and processes.is_first) as bar, closing(log) if log else nullcontext():
         task = bar.add_task(label, total=steps, completed=step)
-        for epoch in range(step // per_epoch, plan.epochs):
+        for epoch in range(step // per_epoch, epochs):
             model.train()
-            sums: dict[str, float] = {}
-            for rows in _batch_rows(samples, plan, epoch):
+            sums: dict[str, Tensor] = {}
+            for rows in drawn(epoch):
                 for group in optimiser.param_groups:
-                    group["lr"] = learning_rate(plan, step, steps)
-                value, parts = loss(rows.to(device), _generator(plan, step, device), step)
-                number = value.detach().item()
-                if not math.isfinite(number):
-                    raise UserError(
-                        f"the loss is not finite at step {step}", run or label or "training", "lower the learning rate"
-                    )
+                    group["lr"] = group["share"] * learning_rate(plan, step, steps)
+                value, parts = loss(rows, _generator(plan, step), step)
                 optimiser.zero_grad(set_to_none=True)
                 value.backward()
+                processes.average(model)
                 nn.utils.clip_grad_norm_(model.parameters(), plan.clip)
                 optimiser.step()
                 if after_step:
                     after_step(step, steps)
                 step += 1
-                for name, part in {"loss": number, **parts}.items():
-                    sums[name] = sums.get(name, 0.0) + part
+                for name, part in {"loss": value.detach(), **parts}.items():
+                    sums[name] = sums[name] + part if name in sums else part
                 bar.update(task, completed=step)
-            record: dict[str, float | str] = {name: total / per_epoch for name, total in sums.items()}
+            means = {name: total / per_epoch for name, total in processes.means(sums).items()}
+            if not math.isfinite(means["loss"]):
+                what = f"the loss is not finite between steps {step - per_epoch} and {step}"
+                raise UserError(what, run or label or "training", "lower the learning rate")
+            record: dict[str, float | str] = {**means}
             if validate:
                 record["validation"] = _consider(model, validate, best)
-            if at_epoch_end:
-                record |= at_epoch_end(epoch)
+            if at_epoch_end and processes.is_first:
+                record |= at_epoch_end(epoch, means)
             if log and run:
                 log.write(step, {"epoch": epoch + 1, **record})
                 numbers = {"best": best.value if math.isfinite(best.value) else None}
@@ -222,8 +240,20 @@ def _tensors(model: nn.Module, optimiser: torch.optim.Optimizer, best: _Best) ->
     return {name: tensor.clone() for name, tensor in tensors.items()}
 
 
-def _restore(run: Path, model: nn.Module, optimiser: torch.optim.Optimizer, best: _Best) -> int:
-    tensors, numbers = load_checkpoint(run / "checkpoints")
+def _latest(run: Path) -> tuple[dict[str, Tensor], dict[str, Any]] | None:
+    """The latest checkpoint, where there is one."""
+    checkpoints = run / "checkpoints"
+    return None if latest_step(checkpoints) is None else load_checkpoint(checkpoints)
+
+
+def _restore(
+    run: Path,
+    found: tuple[dict[str, Tensor], dict[str, Any]],
+    model: nn.Module,
+    optimiser: torch.optim.Optimizer,
+    best: _Best,
+) -> int:
+    tensors, numbers = found
     groups: dict[str, dict[str, Tensor]] = {"model": {}, "optimiser": {}, "best": {}}
     for name, tensor in tensors.items():
         kind, rest = name.split(".", 1)

@@ -1,15 +1,15 @@
 """Windows: 8 observed and 5 future frames of one episode, as indices into the frame store."""
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from jaxtyping import Int
 from torch import Tensor
 
-from jepa.frames import FrameStore
+from jepa.frames import TARGETS, FrameStore
 
-__all__ = ["T_OBS", "T_PRED", "T_WINDOW", "Piece", "Windows", "cut_windows"]
+__all__ = ["T_OBS", "T_PRED", "T_WINDOW", "Piece", "Windows", "complete_windows", "cut_windows"]
 
 T_OBS = 8
 """Observed frames."""
@@ -61,10 +61,13 @@ class Windows:
         return Windows(self.index[rows], self.episode[rows], self.short, self.invalid)
 
 
-def cut_windows(store: FrameStore, pieces: Iterable[Piece], modalities: Sequence[str] | None = None) -> Windows:
-    """Every window of 13 consecutive frames inside the pieces in which the modalities (all of the store) are valid."""
+def cut_windows(store: FrameStore, pieces: Iterable[Piece], modalities: Sequence[str] = TARGETS) -> Windows:
+    """Every window of 13 consecutive frames inside the pieces in which the modalities are valid throughout.
+
+    Those are the targets, unless others are named: a window without a picture still has an answer.
+    """
     device = store.best_beam.device
-    valid = torch.stack([store.valid[name] for name in modalities or store.valid]).all(0)
+    valid = torch.stack([store.valid[name] for name in modalities]).all(0)
     offsets = torch.arange(T_WINDOW, device=device)
     index, episode, short, invalid = [], [], 0, 0
     for piece in pieces:
@@ -81,3 +84,11 @@ def cut_windows(store: FrameStore, pieces: Iterable[Piece], modalities: Sequence
     if not index:
         return Windows(offsets.new_empty((0, T_WINDOW)), offsets.new_empty(0), short, invalid)
     return Windows(torch.cat(index), torch.cat(episode), short, invalid)
+
+
+def complete_windows(store: FrameStore, windows: Windows, modalities: Sequence[str]) -> Windows:
+    """The windows in which the modalities are valid throughout: what is trained on."""
+    valid = torch.stack([store.valid[name] for name in modalities]).all(0)
+    whole = valid[windows.index].all(1)
+    found = windows.select(whole)
+    return replace(found, invalid=windows.invalid + int((~whole).sum()))

@@ -45,7 +45,8 @@ def show() -> None:
     left, middle, right = st.columns(3)
     dataset = left.selectbox("Dataset", names, key="dataset")
     recordings = [entry.name for entry in sources.datasets[dataset].episodes]
-    recording = middle.selectbox("Recording", recordings, index=len(recordings) - 1, key=f"recording-{dataset}")
+    first = recordings.index(_worth_a_look(sources, dataset))
+    recording = middle.selectbox("Recording", recordings, index=first, key=f"recording-{dataset}")
     runs = runs_for(sources, dataset, recording)
     run = right.selectbox(
         "Run", [*_models_first(sources, runs), NO_RUN], key=f"run-{dataset}", help="A model or a baseline"
@@ -63,6 +64,13 @@ def show() -> None:
         st.error(str(error))
         return
     _player()(data={"bundle": bundle, "key": key}, key="player", height=PLAYER_HEIGHT_PX)
+
+
+def _worth_a_look(sources: Sources, dataset: str) -> str:
+    """The longest recording that a run has predicted, the last of equals; without any, the last recording."""
+    entries = sources.datasets[dataset].episodes
+    predicted = [entry for entry in entries if runs_for(sources, dataset, entry.name)] or entries[-1:]
+    return max(reversed(predicted), key=lambda entry: entry.manifest.arrays["time"].shape[0]).name
 
 
 def _models_first(sources: Sources, runs: list[str]) -> list[str]:

@@ -14,7 +14,7 @@ from jepa.samples import History, Samples
 from jepa.training import Plan, fit
 from jepa.windows import T_OBS, T_PRED
 
-__all__ = ["AutoRegression", "BeamAutoRegression", "rssi_of"]
+__all__ = ["AutoRegression", "BeamAutoRegression", "roll_out", "rssi_of"]
 
 PLAN = Plan(epochs=30, learning_rate=3e-3, batch_size=64)
 
@@ -37,6 +37,14 @@ class BeamAutoRegression(nn.Module):
         """Logits of the beam after 8 beams."""
         mixed: Tensor = self.out((self.embedding(beams) * self.lags).sum(1))
         return mixed
+
+    def roll_out(self, beams: Int[Tensor, "window 8"]) -> Float[Tensor, "window 5 64"]:
+        """Logits of five further beams; the likeliest is the next input."""
+        logits = []
+        for _ in range(T_PRED):
+            logits.append(self(beams[:, -T_OBS:]))
+            beams = torch.cat([beams, logits[-1].argmax(-1, keepdim=True)], 1)
+        return torch.stack(logits, 1)
 
 
 def _lagged(series: Float[Tensor, "window 13 channel"]) -> tuple[Tensor, Tensor]:
@@ -63,7 +71,7 @@ class AutoRegression(Baseline):
         self.rssi_weights = _least_squares(rssi_of(power)[..., None])
         beams = power.argmax(-1)
 
-        def loss(rows: Tensor, generator: torch.Generator, step: int) -> tuple[Tensor, dict[str, float]]:
+        def loss(rows: Tensor, generator: torch.Generator, step: int) -> tuple[Tensor, dict[str, Tensor]]:
             chosen = beams[rows]
             logits = torch.stack([self.beam(chosen[:, k : k + T_OBS]) for k in range(T_PRED)], 1)
             return functional.cross_entropy(logits.flatten(0, 1), chosen[:, T_OBS:].flatten()), {}
@@ -75,14 +83,10 @@ class AutoRegression(Baseline):
     @torch.no_grad()
     def predict(self, history: History) -> Output:
         """Each prediction is the next input."""
-        beams = history.power.argmax(-1)
-        logits = []
-        for _ in range(T_PRED):
-            logits.append(self.beam(beams[:, -T_OBS:]))
-            beams = torch.cat([beams, logits[-1].argmax(-1, keepdim=True)], 1)
-        trajectory = _roll_out(history.position_m, self.position_weights)
-        rssi = _roll_out(rssi_of(history.power)[..., None], self.rssi_weights)
-        return as_output(len(history), trajectory, torch.stack(logits, 1), rssi.expand(-1, -1, 64))
+        logits = self.beam.roll_out(history.power.argmax(-1))
+        trajectory = roll_out(history.position_m, self.position_weights)
+        rssi = roll_out(rssi_of(history.power)[..., None], self.rssi_weights)
+        return as_output(len(history), trajectory, logits, rssi.expand(-1, -1, 64))
 
 
 def _least_squares(series: Float[Tensor, "window 13 channel"]) -> Float[Tensor, "channel 9"]:
@@ -96,7 +100,10 @@ def _least_squares(series: Float[Tensor, "window 13 channel"]) -> Float[Tensor, 
     return torch.stack(weights)
 
 
-def _roll_out(history: Float[Tensor, "window 8 channel"], weights: Tensor) -> Float[Tensor, "window 5 channel"]:
+def roll_out(
+    history: Float[Tensor, "window 8 channel"], weights: Float[Tensor, "channel 9"]
+) -> Float[Tensor, "window 5 channel"]:
+    """Five further values by the weights of 8 lags and a bias; each is the next input."""
     series = history.double()
     for _ in range(T_PRED):
         following = (series[:, -T_OBS:].transpose(1, 2) * weights[:, :T_OBS]).sum(-1) + weights[:, T_OBS]

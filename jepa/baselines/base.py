@@ -20,10 +20,14 @@ TorchState = dict[str, Tensor]
 class Baseline(ABC):
     """A predictor of one or more tasks. `name` is that of the command line and the tables.
 
-    `label` names the progress bar of its training; nothing is shown without.
+    `needs` are the modalities that it reads; those that the tasks are about are always there. `weights` are its
+    arguments that name published weights to start from. `label` names the progress bar of its training; nothing is
+    shown without.
     """
 
     name: ClassVar[str]
+    needs: ClassVar[tuple[str, ...]] = ("gps", "rf")
+    weights: ClassVar[tuple[str, ...]] = ()
     label: str = ""
 
     @abstractmethod

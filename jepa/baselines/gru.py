@@ -91,14 +91,14 @@ class Gru(Baseline):
         level, future_level = self._level(train.history.power), self._level(train.power)
         beams = train.history.power.argmax(-1)
 
-        def locate(rows: Tensor, generator: torch.Generator, step: int) -> tuple[Tensor, dict[str, float]]:
+        def locate(rows: Tensor, generator: torch.Generator, step: int) -> tuple[Tensor, dict[str, Tensor]]:
             return functional.l1_loss(self.location(place[rows]), future_place[rows]), {}
 
-        def steer(rows: Tensor, generator: torch.Generator, step: int) -> tuple[Tensor, dict[str, float]]:
+        def steer(rows: Tensor, generator: torch.Generator, step: int) -> tuple[Tensor, dict[str, Tensor]]:
             truth = train.best_beam[rows]
             return functional.cross_entropy(self.beam(beams[rows], truth).flatten(0, 1), truth.flatten()), {}
 
-        def measure(rows: Tensor, generator: torch.Generator, step: int) -> tuple[Tensor, dict[str, float]]:
+        def measure(rows: Tensor, generator: torch.Generator, step: int) -> tuple[Tensor, dict[str, Tensor]]:
             return functional.mse_loss(self.rssi(level[rows]), future_level[rows]), {}
 
         tasks = (

@@ -82,7 +82,7 @@ class GruCascade(Baseline):
         labels = soft_labels(train.power, SOFT_LABEL_DB)
         change = (self.normaliser.power(train.power) - last) / unit
 
-        def loss(rows: Tensor, generator: torch.Generator, step: int) -> tuple[Tensor, dict[str, float]]:
+        def loss(rows: Tensor, generator: torch.Generator, step: int) -> tuple[Tensor, dict[str, Tensor]]:
             trajectory, logits, spectrum = self.model(features[rows], coarse[rows])
             beam = functional.cross_entropy(logits.flatten(0, 1), labels[rows].flatten(0, 1))
             rest = functional.l1_loss(trajectory, place[rows]) + functional.mse_loss(spectrum, change[rows])

@@ -47,7 +47,7 @@ class GruPowerPosition(Baseline):
         features = self._features(train.history)
         target = self.normaliser.position(train.position_m) - features[:, -1:, 64:]
 
-        def loss(rows: Tensor, generator: torch.Generator, step: int) -> tuple[Tensor, dict[str, float]]:
+        def loss(rows: Tensor, generator: torch.Generator, step: int) -> tuple[Tensor, dict[str, Tensor]]:
             offset, logits = self.model(features[rows])
             beam = functional.cross_entropy(logits.flatten(0, 1), train.best_beam[rows].flatten())
             return beam + functional.l1_loss(offset, target[rows]), {}

@@ -1,5 +1,10 @@
-"""The demonstration: a dataset, a backbone, three heads, the baselines, one table. What is there is reused."""
+"""The demonstration: a dataset, a backbone, three heads, the baselines, one table. What is there is reused.
 
+Beside it the model that comes with the project, on drives with all sensors that it has not seen: the first replay.
+"""
+
+import os
+import shutil
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -9,35 +14,34 @@ from rich.console import Console
 
 from jepa import workflows
 from jepa.config import PretrainConfig, preset
-from jepa.experiments.table import markdown_table, write_json
+from jepa.experiments.in_view import in_view
+from jepa.experiments.reports import report_table
+from jepa.experiments.table import write_json
+from jepa.shipped import shipped_checkpoint
 from twin.console import progress_bar
 from twin.errors import UserError
 from twin.generation import generate_dataset
-from twin.recording import verify_dataset
+from twin.recording import new_directory, verify_dataset
+from twin.simulator import MODALITIES
 
 __all__ = ["BASELINES", "EPISODES", "SCENARIO", "run"]
 
 SCENARIO, EPISODES, SEED = "street_canyon", 24, 0
+SHOWN, SHOWN_EPISODES, SHIPPED = "deepsense32", 8, "twin64"
 BACKBONES = ("pretrained", "random", "zeroed")
 """The model, and its controls: the same heads on a backbone with random weights, and on none."""
 BASELINES = (
     "hold_last",
     "constant_velocity",
     "least_squares_velocity",
+    "kalman",
     "ar",
     "gru",
     "position_knn",
     "gru_power_position",
     "gru_cascade",
 )
-COLUMNS = (
-    ("ADE m", "localization", "ade_m"),
-    ("FDE m", "localization", "fde_m"),
-    ("top-1", "beam", "top1"),
-    ("top-3", "beam", "top3"),
-    ("power lost dB", "beam", "l1_rsrp_db"),
-    ("RSSI MAE dB", "rssi", "mae_db"),
-)
+MOST_WORKERS = 8
 _console = Console(stderr=True)
 
 
@@ -55,38 +59,58 @@ def run(out: Path, data: Sequence[Path] = (), budget: str = "small") -> None:
     started = time.monotonic()
     recordings, runs = out / "data" / SCENARIO, out / "runs"
     config = preset(budget, [f"seed={SEED}"])
-    _generate(recordings)
+    shown = out / "data" / SHOWN
+    _generate(SCENARIO, recordings, EPISODES, ("rf", "gps"))
+    _generate(in_view(SHOWN, out / "scenario"), shown, SHOWN_EPISODES, MODALITIES)
     _train(runs / "jepa", recordings, config, predict=not (out / "results.json").exists())
     for name in BASELINES:
         if not (runs / name).exists():
             workflows.baseline_run(name, [recordings], runs / name, seed=SEED)
+    _predict_with_shipped(runs / SHIPPED, shown)
     reports = _evaluated(runs, recordings)
-    write_json(out / "results.json", reports)
-    first = reports["jepa"]
-    print(f"held-out episodes: {first['sequences']}, {first['windows']} windows; mean over 0.1 to 0.5 s ahead")
-    print(markdown_table(["model", *(title for title, _, _ in COLUMNS)], map(_row, reports.items())))
-    _console.print(f"{time.monotonic() - started:.0f} s; recordings in {recordings}, runs in {runs}")
+    known = {SHIPPED: workflows.evaluate_run(runs / SHIPPED, [shown])}
+    write_json(out / "results.json", {**reports, **known})
+    _print_table(reports, f"{SCENARIO}, trained here: held-out episodes")
+    _print_table(known, f"{SHOWN}, trained before on other drives: episodes")
+    _console.print(f"{time.monotonic() - started:.0f} s; recordings in {out / 'data'}, runs in {runs}")
 
 
-def _generate(recordings: Path) -> None:
+def _print_table(reports: dict[str, dict[str, Any]], title: str) -> None:
+    first = next(iter(reports.values()))
+    print(f"{title}: {first['sequences']}, {first['windows']} windows; mean over 0.1 to 0.5 s ahead")
+    print(report_table(reports))
+
+
+def _predict_with_shipped(run: Path, shown: Path) -> None:
+    """Predictions of the model that comes with the project; a copy of it lies beside the other runs."""
+    if not run.exists():
+        with new_directory(run) as draft:
+            shutil.copytree(shipped_checkpoint(SHIPPED), draft, dirs_exist_ok=True)
+    if not (run / "predictions").exists():
+        workflows.predict_run(run, [shown])
+
+
+def _generate(scenario: str | Path, recordings: Path, episodes: int, modalities: Sequence[str]) -> None:
+    """Drives of a scenario with some modalities; every byte of them is verified."""
+    name = recordings.name
     with progress_bar() as bar:
-        task = bar.add_task(f"{SCENARIO}: generating", total=EPISODES)
+        task = bar.add_task(f"{name}: generating", total=episodes)
         generate_dataset(
-            SCENARIO,
+            scenario,
             recordings,
-            episodes=EPISODES,
+            episodes=episodes,
             seed=SEED,
-            modalities=("rf", "gps"),
-            workers=2,
+            modalities=modalities,
+            workers=min(MOST_WORKERS, os.cpu_count() or 1),
             progress=lambda done, total: bar.update(task, completed=done, total=total),
         )
-        task = bar.add_task(f"{SCENARIO}: verifying", total=EPISODES)
+        task = bar.add_task(f"{name}: verifying", total=episodes)
         every = verify_dataset(recordings, lambda done, total: bar.update(task, completed=done, total=total))
     problems = {name: found for name, found in every.items() if found}
     if problems:
-        name, found = next(iter(problems.items()))
-        raise UserError(f"{name}: {found[0]}", recordings, "remove the directory and run again")
-    _console.print(f"{EPISODES} episodes, every byte verified")
+        episode, found = next(iter(problems.items()))
+        raise UserError(f"{episode}: {found[0]}", recordings, "remove the directory and run again")
+    _console.print(f"{name}: {episodes} episodes, every byte verified")
 
 
 def _train(model: Path, recordings: Path, config: PretrainConfig, predict: bool) -> None:
@@ -110,17 +134,3 @@ def _evaluated(runs: Path, recordings: Path) -> dict[str, dict[str, Any]]:
             reports[name] = workflows.evaluate_run(runs / name, [recordings])
             bar.advance(task)
     return reports
-
-
-def _row(report: tuple[str, dict[str, Any]]) -> list[str]:
-    name, tasks = report
-    return [name, *(_cell(tasks.get(task, {}).get(metric)) for _, task, metric in COLUMNS)]
-
-
-def _cell(metric: dict[str, Any] | None) -> str:
-    if metric is None:
-        return ""
-    if metric["ci95"] is None:
-        return f"{metric['value']:.3f}"
-    low, high = metric["ci95"]
-    return f"{metric['value']:.3f} [{low:.3f}, {high:.3f}]"

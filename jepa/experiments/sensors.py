@@ -15,16 +15,15 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import yaml
 from jaxtyping import Bool, Float
 
+from jepa.experiments.in_view import in_view
 from jepa.experiments.table import RowStore, markdown_table, write_json
 from jepa.metrics import BOOTSTRAP_DRAWS
 from twin.console import progress_bar
 from twin.errors import UserError
 from twin.generation import generate_dataset
 from twin.recording import Entry, Recording, dataset_hash, whole_episodes
-from twin.scenario import load_scenario
 
 __all__ = ["BUDGETS", "FEATURES", "Ridge", "run"]
 
@@ -83,12 +82,8 @@ def _check_holds(entry: Entry) -> None:
 
 def _generated(out: Path, episodes: int) -> Path:
     """The recordings: the scenario, each episode as long as its UE is in view."""
-    scenario, recordings = out / "data" / "scenario.yaml", out / "data" / SCENARIO
-    raw = load_scenario(SCENARIO).raw
-    scenario.parent.mkdir(parents=True, exist_ok=True)
-    text = yaml.safe_dump({**raw, "ue": {**raw["ue"], "view_margin_deg": 0.0}}, sort_keys=False)
-    if not scenario.exists() or scenario.read_text() != text:
-        scenario.write_text(text)
+    recordings = out / "data" / SCENARIO
+    scenario = in_view(SCENARIO, out / "scenario")
     with progress_bar() as bar:
         task = bar.add_task(f"{SCENARIO}: generating", total=episodes)
         generate_dataset(

@@ -8,6 +8,10 @@ import pytest
 import streamlit as st
 from streamlit.testing.v1 import AppTest
 
+from jepa import workflows
+from twin.generation import generate_dataset
+from twin.recording import Recording
+
 MAIN = str(Path(__file__).parents[2] / "app" / "pages" / "replay.py")
 
 
@@ -32,6 +36,23 @@ def test_a_drive_with_a_run_is_offered(demo, monkeypatch):
     assert at.selectbox[2].options == ["hold_last", "no prediction"]
     assert not at.warning
     assert not at.error
+
+
+def test_the_first_replay_is_of_the_longest_drive_that_was_predicted(demo, tmp_path, monkeypatch):
+    data, runs = tmp_path / "data", tmp_path / "runs"
+    for number, frames in enumerate((30, 50, 20)):
+        generate_dataset(
+            "drive_by", data / str(number), episodes=number + 1, frames=frames, seed=2, modalities=("rf", "gps")
+        )
+    merged = tmp_path / "merged" / "drives"
+    for number in range(3):
+        name = f"episode-{number:05d}"
+        shutil.copytree(data / str(number) / name, merged / name)
+    windows = [Recording.open(merged / f"episode-{number:05d}").frames for number in range(3)]
+    workflows.baseline_run("hold_last", [merged], runs / "hold_last", parts=("train", "val", "test"))
+    at = page(monkeypatch, merged.parent, runs)
+    assert at.selectbox[1].value == f"episode-{windows.index(max(windows)):05d}"
+    assert windows.index(max(windows)) != 2, "it is not merely the last one"
 
 
 def test_without_data_the_page_says_how_to_make_some(tmp_path, monkeypatch):
@@ -59,6 +80,8 @@ def test_a_damaged_recording_is_named_with_its_reason(demo, tmp_path, monkeypatc
     damaged = data / "drive_by" / "episode-00004" / what
     damaged.write_text(damaged.read_text()[:40])
     at = page(monkeypatch, data, demo / "runs")
+    if "episode-00004" in at.selectbox[1].options:  # what is damaged inside shows when it is opened
+        at.selectbox[1].select("episode-00004").run()
     assert "episode-00004" in texts(at.warning) + texts(at.error)
 
 

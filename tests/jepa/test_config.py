@@ -2,7 +2,7 @@
 
 import pytest
 
-from jepa.config import PRESETS, PretrainConfig, load_config, preset, save_config
+from jepa.config import PRESETS, InputConfig, PretrainConfig, load_config, preset, save_config
 from jepa.pretraining import check_config
 from twin.errors import UserError
 
@@ -18,7 +18,8 @@ def test_a_preset_survives_the_disk(tmp_path, name):
 
 def test_the_paper_preset_is_the_paper():
     config = preset("paper")
-    assert config == PretrainConfig()
+    assert config == PretrainConfig(inputs=InputConfig(modalities=("camera", "radar", "lidar", "gps", "rf")))
+    assert (config.model.camera, config.inputs.image_size) == ("trained", 224)
     assert (config.model.width, config.epochs, config.batch_size, config.learning_rate) == (128, 100, 64, 3e-4)
     assert config.mask.kinds == {"temporal-block": 1.0}
     assert (config.objective.ema_start, config.objective.ema_end) == (0.996, 1.0)
@@ -56,11 +57,27 @@ def test_a_wrong_setting_is_named(setting, message):
         "inputs.modalities=[sonar]",
         "inputs.modalities=[]",
         "objective.input_noise={sonar: 1}",
+        "model.camera_weights=weights.safetensors",
     ],
 )
 def test_a_configuration_without_a_model_is_refused(setting):
     with pytest.raises(UserError):
         check_config(preset("small", [setting]))
+
+
+@pytest.mark.parametrize(
+    ("key", "noisy", "silent"),
+    [
+        ("objective.input_noise", ("gps", "rf", "radar"), ("camera", "lidar")),
+        ("heads.input_noise", ("gps", "rf"), ("camera", "radar", "lidar")),
+    ],
+)
+def test_noise_goes_on_standardised_values_that_are_read(key, noisy, silent):
+    for name in noisy:
+        check_config(preset("paper", [f"{key}={{{name}: 0.1}}"]))
+    for name in silent:
+        with pytest.raises(UserError, match=f"^{key}: adds nothing to {name}; choose from .*gps, rf$"):
+            check_config(preset("paper", [f"{key}={{rf: 0.1, {name}: 0.1}}"]))
 
 
 def test_an_unknown_preset_is_named():

@@ -134,11 +134,11 @@ def test_the_loss_is_l1_cross_entropy_and_squared_error(model, history):
     output = answer(model, heads, history)
     position, power = torch.randn(BATCH, T_PRED, 2), torch.randn(BATCH, T_PRED, 64)
     loss, parts = heads.loss(output, position, power, 2.0)
-    assert parts["localization"] == pytest.approx((output.trajectory - position).abs().mean().item())
-    assert parts["rssi"] == pytest.approx((output.spectrum - power).square().mean().item())
+    assert float(parts["localization"]) == pytest.approx((output.trajectory - position).abs().mean().item())
+    assert float(parts["rssi"]) == pytest.approx((output.spectrum - power).square().mean().item())
     picked = torch.log_softmax(output.logits, -1).gather(-1, power.argmax(-1, keepdim=True))
-    assert parts["beam"] == pytest.approx(-picked.mean().item(), rel=1e-5)
-    assert loss.item() == pytest.approx(sum(parts.values()), rel=1e-5)
+    assert float(parts["beam"]) == pytest.approx(-picked.mean().item(), rel=1e-5)
+    assert loss.item() == pytest.approx(float(sum(parts.values())), rel=1e-5)
 
 
 def test_soft_labels_are_the_softmax_of_the_measured_power(model, history):
@@ -148,7 +148,7 @@ def test_soft_labels_are_the_softmax_of_the_measured_power(model, history):
     labels = torch.softmax(5.0 * power / 0.3, -1)
     expected = -(labels * torch.log_softmax(output.logits, -1)).sum(-1).mean()
     parts = heads.loss(output, torch.zeros(BATCH, T_PRED, 2), power, torch.full((BATCH,), 5.0))[1]
-    assert parts["beam"] == pytest.approx(expected.item(), rel=1e-4)
+    assert float(parts["beam"]) == pytest.approx(expected.item(), rel=1e-4)
 
 
 def _circling(windows=60, frames=13, radius=2.0):
@@ -210,3 +210,19 @@ def test_a_modality_that_the_model_does_not_know_is_not_looked_at(history, known
     second = answer(alone, heads, {**history, other: history[other] * 3})
     for values in ("trajectory", "logits", "spectrum"):
         assert torch.equal(getattr(first, values), getattr(second, values))
+
+
+def test_linear_paths_and_the_spectrum_in_the_logits_say_nothing_new_at_first(model, history):
+    """Linear paths begin at zero; the spectrum is added to the logits with its gain, and is not trained by them."""
+    torch.manual_seed(3)
+    plain = heads_of(model)
+    more = heads_of(model, linear=True, spectrum_in_logits=True)
+    more.load_state_dict(plain.state_dict(), strict=False)
+    before, after = answer(model, plain, history), answer(model, more, history)
+    torch.testing.assert_close(after.spectrum, before.spectrum)
+    torch.testing.assert_close(after.logits, before.logits + before.spectrum)
+    torch.nn.functional.cross_entropy(after.logits.flatten(0, 1), torch.zeros(BATCH * T_PRED).long()).backward()
+    assert more.spectrum_gain.grad is not None
+    assert more.linear["beam"].weight.grad.abs().sum() > 0
+    assert more.linear["rssi"].weight.grad is None
+    assert all(parameter.grad is None for parameter in more.rssi.parameters())

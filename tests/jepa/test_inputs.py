@@ -7,8 +7,8 @@ import torch
 
 from jepa.baselines.gru_cascade import GruCascade
 from jepa.config import HeadConfig, InputConfig
-from jepa.inputs import Normalisers, relative
-from jepa.predictor import _disturbed
+from jepa.head_training import _disturbed
+from jepa.inputs import Normalisers, balanced, relative
 from jepa.preprocess import Normaliser, site_axes
 from jepa.samples import History, Samples
 from jepa.splits import make_split
@@ -119,3 +119,11 @@ def test_head_training_shifts_a_whole_window_and_its_future_alike():
     assert (seen["gps"] == shift).all()
     assert seen["rf"].std() == pytest.approx(0.05, rel=0.05)
     assert not history["gps"].any(), "the data themselves stay as they are"
+
+
+def test_real_windows_are_repeated_until_the_twin_has_its_share():
+    of_window = torch.tensor([0] * 90 + [1] * 7 + [2] * 20)
+    rows = balanced(of_window, 0.5)
+    found = torch.bincount(of_window[rows])
+    assert found.tolist() == [90, 45, 45]
+    assert torch.unique(rows).numel() == 117, "none is left out"

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from jepa.metrics import (
+    Measure,
     beam_measures,
     localization_measures,
     mismatch_histogram,
@@ -87,6 +88,25 @@ def test_intervals_come_from_whole_sequences(rng):
     naive = many.summary(np.arange(480))["ci95"]
     assert grouped == pytest.approx(few)
     assert naive[1] - naive[0] < 0.5 * (few[1] - few[0])
+
+
+@pytest.mark.parametrize("average", ["mean", "rms"])
+def test_each_step_has_the_interval_that_it_has_alone(rng, average):
+    """A measure whose five steps are all the one step has this as its overall value."""
+    values, sequence = rng.gamma(2, 1, (60, 5)) * np.arange(1, 6), np.arange(12).repeat(5)
+    found = Measure(values, average).summary(sequence)
+    assert len(found["per_step_ci95"]) == 5
+    for step, interval in enumerate(found["per_step_ci95"]):
+        alone = Measure(np.repeat(values[:, step : step + 1], 5, 1), average).summary(sequence)
+        assert interval == pytest.approx(alone["ci95"])
+        assert interval[0] < found["per_step"][step] < interval[1]
+    last = Measure(values, average, last_only=True).summary(sequence)
+    assert last["ci95"] == pytest.approx(last["per_step_ci95"][-1])
+
+
+def test_one_sequence_has_no_interval_at_any_step():
+    found = Measure(np.ones((4, 5))).summary(np.zeros(4, int))
+    assert (found["ci95"], found["per_step_ci95"]) == (None, None)
 
 
 def test_an_interval_covers_the_truth_about_95_times_in_100():

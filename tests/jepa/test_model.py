@@ -8,6 +8,7 @@ from jepa.masking import future_mask, temporal_block
 from jepa.model import JepaModel, parameter_count
 from jepa.tokenizers import MODALITY_NAMES, TOKEN_INDICES, TOKENIZERS, Layout, TokenEmbedding
 from jepa.windows import T_OBS, T_PRED, T_WINDOW
+from twin.errors import UserError
 
 BACKBONE = {64: 399_872, 128: 1_586_176, 256: 6_318_080, 512: 25_219_072}
 SMALL = ModelConfig(width=32, encoder_layers=2, predictor_layers=2, attention_heads=4)
@@ -32,9 +33,9 @@ def test_the_backbone_has_the_papers_parameters(width):
 
 
 def test_the_tokenizers_and_tables_have_the_papers_parameters():
-    assert parameter_count(TOKENIZERS["gps"].build(128)) == 640
-    assert parameter_count(TOKENIZERS["rf"].build(128)) == 8_576
-    embedding = TokenEmbedding(Layout.of(["gps", "rf"]), 128)
+    assert parameter_count(TOKENIZERS["gps"].build(ModelConfig(width=128))) == 640
+    assert parameter_count(TOKENIZERS["rf"].build(ModelConfig(width=128))) == 8_576
+    embedding = TokenEmbedding(Layout.of(["gps", "rf"]), ModelConfig(width=128))
     tables = (embedding.time, embedding.modality, embedding.index)
     assert [len(table) for table in tables] == [T_WINDOW, len(MODALITY_NAMES), TOKEN_INDICES] == [13, 5, 16]
     assert JepaModel(("rf",), ModelConfig(width=128)).mask_token.shape == (128,)
@@ -42,7 +43,7 @@ def test_the_tokenizers_and_tables_have_the_papers_parameters():
 
 def test_positions_are_sums_of_three_tables():
     layout = Layout.of(["gps", "rf"])
-    embedding = TokenEmbedding(layout, 16)
+    embedding = TokenEmbedding(layout, ModelConfig(width=16))
     found = embedding.positions()
     frame, modality, index = layout.rows()
     for token in (0, 5, 12, 13, 25):
@@ -148,3 +149,50 @@ def test_a_missing_modality_is_not_looked_at(model):
     for latents in found[1:]:
         assert torch.equal(latents.predicted_all, found[0].predicted_all)
     assert found[0].context.shape == (3, T_OBS, 32)
+
+
+def test_a_lost_frame_does_not_reach_the_latents_and_its_context_is_what_the_predictor_makes_of_it(model):
+    history = windows(frames=T_OBS)
+    lost = {"rf": torch.arange(T_OBS) == 5}
+    found = model.future_latents(history, lost=lost)
+    garbage = {**history, "rf": history["rf"].masked_fill(lost["rf"][:, None], 1e6)}
+    again = model.future_latents(garbage, lost=lost)
+    assert torch.equal(found.context, again.context)
+    assert torch.equal(found.predicted["rf"], again.predicted["rf"])
+    assert found.context.shape == (3, 2 * T_OBS, 32), "gps and rf, eight frames each"
+    hidden = future_mask(model.layout)
+    hidden[T_WINDOW + 5] = True
+    context, places = model.encode(history, hidden.expand(3, -1))
+    assert torch.equal(found.context[:, T_OBS + 5], model.predict(context, places)[:, T_WINDOW + 5])
+    assert not torch.equal(found.predicted["rf"], model.future_latents(history).predicted["rf"])
+
+
+def test_nothing_observed_is_refused(model):
+    every = {name: torch.ones(T_OBS, dtype=torch.bool) for name in ("gps", "rf")}
+    with pytest.raises(UserError, match="nothing was observed"):
+        model.future_latents(windows(frames=T_OBS), lost=every)
+
+
+def test_several_levels_of_the_target_are_predicted_side_by_side():
+    torch.manual_seed(0)
+    net = JepaModel(("rf", "gps"), SMALL, target_levels=2).eval()
+    inputs = windows()
+    levels = net.target_levels(inputs, (0, 2))
+    tokens = net.target.embedding(inputs)
+    norm = torch.nn.LayerNorm(32, elementwise_affine=False)
+    torch.testing.assert_close(levels[..., :32], norm(tokens))
+    torch.testing.assert_close(levels[..., 32:], net.targets(inputs))
+    assert net.out(net.predict(*net.encode(inputs, temporal_block(net.layout, 3, 0.5, torch.Generator())))).shape == (
+        3,
+        26,
+        64,
+    )
+
+
+def test_frozen_tokenizers_stay_as_they_were_drawn():
+    torch.manual_seed(0)
+    net = JepaModel(("rf", "gps"), SMALL.model_copy(update={"tokenizers": "frozen"}))
+    context, _ = net.encode(windows(), temporal_block(net.layout, 3, 0.5, torch.Generator()))
+    context.square().sum().backward()
+    assert all(parameter.grad is None for parameter in net.context.embedding.tokenizers.parameters())
+    assert net.context.embedding.time.grad is not None

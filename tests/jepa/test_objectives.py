@@ -10,12 +10,14 @@ from jepa.config import InputConfig, ModelConfig, ObjectiveConfig, preset
 from jepa.inputs import Normalisers, WindowInputs
 from jepa.masking import temporal_block
 from jepa.model import JepaModel
-from jepa.objectives import collapse_name, ema_momentum, health_of, pretraining_loss, variance_covariance
+from jepa.objectives import Health, collapse_name, ema_momentum, health_of, pretraining_loss, variance_covariance
 from jepa.pretraining import pretrain
+from jepa.sigreg import epps_pulley, random_directions
 from jepa.splits import make_split
 from jepa.windows import T_OBS
 
 TINY = [
+    "inputs.modalities=[gps, rf]",
     "model.width=32",
     "model.attention_heads=4",
     "model.encoder_layers=2",
@@ -52,7 +54,7 @@ def test_the_loss_is_the_mean_smooth_l1_over_hidden_positions(model, inputs):
                 total += torch.where(gap < 0.7, gap**2 / 1.4, gap - 0.35).sum().item()
                 count += 32
     assert loss.item() == pytest.approx(total / count, rel=1e-5)
-    assert parts["loss_gps"] + parts["loss_rf"] == pytest.approx(2 * loss.item(), rel=1e-5)
+    assert float(parts["loss_gps"] + parts["loss_rf"]) == pytest.approx(2 * loss.item(), rel=1e-5)
 
 
 def test_no_gradient_reaches_the_target(model, inputs):
@@ -122,10 +124,20 @@ def test_a_forced_collapse_is_named_and_a_healthy_run_is_not(store, tmp_path, ca
 def test_a_sudden_drop_of_the_loss_with_falling_rank_is_named(model, inputs):
     health = health_of(model, inputs, ObjectiveConfig(), T_OBS)
     before = {"loss": 1.0, "rankme": 2 * health.rankme}
-    assert collapse_name(0.4, health, before) == "sudden loss drop with falling rank"
-    assert collapse_name(0.6, health, before) is None
-    assert collapse_name(0.4, health, {"loss": 1.0, "rankme": health.rankme}) is None
-    assert collapse_name(0.4, health, None) is None
+    assert collapse_name(0.4, health, before, health.target_variance) == "sudden loss drop with falling rank"
+    assert collapse_name(0.6, health, before, health.target_variance) is None
+    assert collapse_name(0.4, health, {"loss": 1.0, "rankme": health.rankme}, health.target_variance) is None
+    assert collapse_name(0.4, health, None, health.target_variance) is None
+
+
+def test_targets_are_constant_when_training_made_them_so_and_not_when_the_world_stands_still():
+    def named(lidar, at_first):
+        return collapse_name(0.4, Health(10.0, {}, {"rf": 0.5, "lidar": lidar}), None, {"rf": 0.6, "lidar": at_first})
+
+    assert named(0.003, 0.2) == "constant targets (lidar)"
+    assert named(0.003, 0.004) is None, "little variance, and all there was"
+    assert named(0.0, 0.0) == "constant targets (lidar)", "a sensor that shows nothing"
+    assert named(0.02, 0.9) is None, "much is lost, and enough left"
 
 
 def test_threads_that_share_the_work_do_not_change_a_bit_of_a_gradient():
@@ -145,3 +157,27 @@ def test_threads_that_share_the_work_do_not_change_a_bit_of_a_gradient():
         assert all(torch.equal(gradient(), first) for _ in range(20))
     finally:
         torch.set_num_threads(threads)
+
+
+def test_sigreg_takes_its_share_of_the_loss(model, inputs):
+    hidden = temporal_block(model.layout, 6, 0.5, torch.Generator().manual_seed(1))
+    axes = random_directions(32, 16, 0, 5)
+    weighed = ObjectiveConfig(sigreg_weight=0.1)
+    loss, parts = pretraining_loss(model, inputs, hidden, weighed, torch.Generator(), directions=axes)
+    plain, _ = pretraining_loss(model, inputs, hidden, ObjectiveConfig(), torch.Generator())
+    context, places = model.encode(inputs, hidden)
+    centred = context.clone()
+    for token in range(26):
+        at_token = places == token
+        if at_token.any():
+            centred[at_token] -= context[at_token].mean(0)
+    score = epps_pulley(centred.flatten(0, 1) @ axes.T).mean()
+    assert loss.item() == pytest.approx(0.9 * plain.item() + 0.1 * score.item(), rel=1e-4)
+    assert float(parts["prediction"]) == pytest.approx(plain.item(), rel=1e-5)
+
+
+def test_sigreg_keeps_an_online_target_from_collapse(store, tmp_path):
+    kept = _pretrain(store, tmp_path / "kept", ["objective.target=online", "objective.sigreg_weight=0.05", "epochs=12"])
+    assert not any("collapse" in record for record in kept)
+    assert kept[-1]["target_variance_rf"] > 0.1
+    assert kept[-1]["sigreg"] < kept[0]["sigreg"]

@@ -19,7 +19,7 @@ LOST = 4
 
 def test_pictures_are_standardised_by_colour_and_the_colours_come_first():
     image = torch.randint(0, 256, (2, 3, 8, 8, 3), dtype=torch.uint8)
-    found = PLAIN("camera", image)
+    found = Normaliser.image(image)
     assert found.shape == (2, 3, 3, 8, 8)
     for colour, (mean, std) in enumerate(((0.485, 0.229), (0.456, 0.224), (0.406, 0.225))):
         expected = (image[..., colour].double() / 255 - mean) / std
@@ -28,7 +28,7 @@ def test_pictures_are_standardised_by_colour_and_the_colours_come_first():
 
 def test_depth_is_one_at_the_sensor_and_zero_far_away_or_where_nothing_comes_back():
     range_m = torch.tensor([[0.0, 25.0, 100.0, float("nan")]], dtype=torch.float16)
-    torch.testing.assert_close(PLAIN("lidar", range_m), torch.tensor([[1.0, 0.75, 0.0, 0.0]]), atol=1e-6, rtol=0)
+    torch.testing.assert_close(Normaliser.depth(range_m), torch.tensor([[1.0, 0.75, 0.0, 0.0]]), atol=1e-6, rtol=0)
 
 
 @pytest.fixture

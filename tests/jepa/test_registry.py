@@ -16,8 +16,9 @@ TOKENS = 4
 
 @pytest.fixture
 def model(monkeypatch):
-    def build(width):
-        return nn.Sequential(nn.Flatten(), nn.Linear(48, TOKENS * width), nn.Unflatten(1, (TOKENS, width)))
+    def build(config):
+        layers = nn.Linear(48, TOKENS * config.width), nn.Unflatten(1, (TOKENS, config.width))
+        return nn.Sequential(nn.Flatten(), *layers)
 
     monkeypatch.setitem(TOKENIZERS, "radar", Tokenizer(build, tokens=TOKENS, shape=(6, 8)))
     torch.manual_seed(0)

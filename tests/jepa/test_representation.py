@@ -52,6 +52,18 @@ def test_one_sequence_has_no_interval(latents):
     assert found["rankme"]["ci95"] is None
 
 
+def test_no_interval_reaches_below_one_direction():
+    """Nine sequences of one direction and one of many: without it the rank falls to one."""
+    rng = np.random.default_rng(4)
+    line, sequence = rng.normal(size=(200, 1)) * np.eye(16)[0], np.repeat(np.arange(10), 20)
+    line[180:] = rng.normal(size=(20, 16))
+    found = representation(line, line[:, None] + 1e-3 * rng.normal(size=(200, VIEWS, 16)), sequence)
+    for name in ("rankme", "lda_rank"):
+        low, high = found[name]["ci95"]
+        assert low == 1
+        assert high > found[name]["value"] > 1
+
+
 def test_a_view_is_the_same_drive_with_other_gain_shift_and_noise():
     history = History({"rf": torch.ones(500, 8, 64), "gps": torch.zeros(500, 8, 2)})
     view, again, other = view_of(history, 1), view_of(history, 1), view_of(history, 2)

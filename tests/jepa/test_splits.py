@@ -1,5 +1,7 @@
 """No test frame is ever seen in training, except under the paper's split, which says so."""
 
+import itertools
+
 import numpy as np
 import pytest
 import torch
@@ -99,9 +101,27 @@ def test_a_share_of_the_training_sequences_keeps_the_test_as_it_is(store):
     assert split.with_share(0.3, seed=1).pieces == share.pieces
 
 
+def test_more_drives_hold_those_of_fewer_and_there_are_no_more_than_there_are(store):
+    split = make_split(store)
+    kept = [set(split.with_drives(count, seed=1).parts["train"].episode.tolist()) for count in range(1, 8)]
+    assert [len(drives) for drives in kept] == list(range(1, 8))
+    assert all(fewer < more for fewer, more in itertools.pairwise(kept))
+    assert kept[-1] == set(split.parts["train"].episode.tolist())
+    assert kept[0] != set(split.with_drives(1, seed=0).parts["train"].episode.tolist())
+    for count in (0, 8):
+        with pytest.raises(UserError, match=f"there are 7 training drives with a window, not {count}"):
+            split.with_drives(count, seed=1)
+
+
 @pytest.mark.parametrize(
     ("kind", "fold", "message"),
-    [("random", 0, "unknown split"), ("folds", 5, "no fold 5"), ("leave-one-scenario-out", 0, "several datasets")],
+    [
+        ("random", 0, "unknown split"),
+        ("folds", 5, "no fold 5"),
+        ("leave-one-scenario-out", 0, "several datasets"),
+        ("blocked", 7, "split blocked has no fold 7"),
+        ("paper", -1, "split paper has no fold -1"),
+    ],
 )
 def test_an_impossible_split_is_a_users_error(store, kind, fold, message):
     with pytest.raises(UserError, match=message):

@@ -111,5 +111,39 @@ def test_training_on_nothing_is_a_users_error():
 
 def test_a_loss_that_is_not_finite_stops_the_training():
     net = model()
-    with pytest.raises(UserError, match="not finite at step 0"):
+    with pytest.raises(UserError, match="not finite between steps 0 and"):
         fit(net, lambda *_: (net(INPUTS).mean() * float("nan"), {}), len(INPUTS), PLAN)
+
+
+def test_a_number_of_steps_is_kept_whatever_the_number_of_samples():
+    """One epoch of equal batches: of few samples each comes again and again, as often as any other."""
+    drawn = {}
+    for samples in (5, 16, 400):
+        net, seen = nn.Linear(1, 1), []
+
+        def loss(rows, generator, step, net=net, seen=seen):
+            seen.append(rows.tolist())
+            return net(torch.ones(1)).square().sum(), {}
+
+        fit(net, loss, samples, Plan(epochs=7, learning_rate=0.01, batch_size=16, steps=12))
+        drawn[samples] = seen
+    for samples, seen in drawn.items():
+        assert [len(rows) for rows in seen] == [16] * 12
+        counts = torch.bincount(torch.tensor(seen).flatten(), minlength=samples)
+        assert counts.max() - counts.min() <= 1
+    assert drawn[16][0] != drawn[16][1], "another order each time"
+
+
+def test_parameters_can_have_a_learning_rate_of_their_own():
+    """Adam's first step is the learning rate, whatever the gradient."""
+    net = model()
+    before = {name: values.clone() for name, values in net.named_parameters()}
+    plan = Plan(epochs=1, learning_rate=0.01, batch_size=64, rates={"0.": 0.0001})
+
+    def loss(rows, generator, step):
+        return (net(INPUTS[rows]) - 3.0).square().mean(), {}
+
+    fit(net, loss, len(INPUTS), plan)
+    moved = {name: float((values - before[name]).detach().abs().max()) for name, values in net.named_parameters()}
+    for name, most in moved.items():
+        assert most == pytest.approx(0.0001 if name.startswith("0.") else 0.01, rel=0.01)

@@ -71,7 +71,10 @@ class EpisodeRequest:
             "seed": (self.seed, manifest.seed),
             "backend": (self.backend, manifest.backend),
             "version": (self.version, manifest.generator_version),
-            "modalities": (_listed(self.modalities, MODALITIES), _listed(recorded_modalities(manifest), MODALITIES)),
+            "modalities": (
+                _listed(self.modalities, MODALITIES),
+                _listed(self._recorded(manifest, episode), MODALITIES),
+            ),
             "keep": (_listed(self.keep, KEEPABLE), _listed(_kept(manifest), KEEPABLE)),
         }
         for option, (wanted, there) in asked.items():
@@ -84,6 +87,18 @@ class EpisodeRequest:
         if frames < most:
             most = min(most, self.simulator(episode).frames)
         return None if frames == most else f"{frames} frames, not {most}"
+
+    def _recorded(self, manifest: RecordingManifest, episode: int) -> set[str]:
+        """The modalities that a recording was asked to hold.
+
+        One that is invalid in every frame may have been asked for and lost: only then is it sensed again.
+        """
+        recorded = set(recorded_modalities(manifest))
+        for name in (set(REQUIRED) & set(self.modalities)) - recorded:
+            again = self.simulator(episode).run(_frames(manifest), (name,))
+            if not again.arrays[f"valid_{name}"].any():
+                recorded.add(name)
+        return recorded
 
 
 def _listed(names: Iterable[str], order: Iterable[str]) -> str:

@@ -6,8 +6,12 @@ import shutil
 import numpy as np
 import pytest
 
-from jepa.experiments import real_data
+from jepa.config import load_config
+from jepa.experiments import real_data, side_by_side
 from jepa.experiments.real_data import Budget, run
+from jepa.frames import FrameStore
+from jepa.runs import open_run
+from jepa.splits import make_split
 from twin.errors import UserError
 
 NANO = Budget(
@@ -19,6 +23,8 @@ NANO = Budget(
     head_epochs=1,
     seeds=2,
     folds=(1,),
+    fractions=(0.1, 1.0),
+    baselines=("hold_last", "gru_power_position", "gru_cascade"),
 )
 
 
@@ -31,17 +37,49 @@ def finished(dataset, tmp_path_factory):
     return out
 
 
+@pytest.mark.long
 def test_every_model_and_every_control_has_a_row_at_every_place(finished):
     rows = json.loads((finished / "real_data.json").read_text())
-    for place in ("blocked-0/seed-0", "blocked-0/seed-1", "folds-1/seed-0"):
+    both = ("jepa_pretrained", "jepa_random", "gru_cascade")
+    for place in ("folds-1/seed-0", "folds-1/seed-1"):
         models = {key.rsplit("/", 1)[1] for key in rows if f"/{place}/" in key}
-        assert {"jepa_paper", "gru_power_position", "gru_cascade"} <= models
-        for share in ("0", "0.1", "1"):
-            arms = ("jepa_pretrained", "jepa_random", "jepa_zeroed", "gru_cascade")
-            assert {f"twin_{arm}_{share}" for arm in arms} <= models
-    assert "hold_last" not in {key.rsplit("/", 1)[1] for key in rows if "seed-1" in key}, "it draws nothing"
+        assert {"gru_power_position", "gru_cascade"} <= models
+        arms = (*both, "latents_pretrained", "latents_random") if place.endswith("seed-0") else both
+        assert {f"twin_{arm}_{share}" for arm in arms for share in ("0", "0.1", "1")} <= models
+        assert ("jepa_paper" in models) == ("hold_last" in models) == (place == "folds-1/seed-0")
+    assert {f"drive_by/blocked-0/seed-{seed}/{arm}" for seed in (0, 1) for arm in both} <= rows.keys()
 
 
+@pytest.mark.long
+def test_both_kinds_of_heads_stand_on_one_backbone(finished):
+    for seed in (0, 1):
+        runs = [finished / "runs" / f"twin-{heads}-seed-{seed}" for heads in ("jepa", "latents")]
+        backbones = [next((run / "checkpoints").glob("step-*/tensors.safetensors")).read_bytes() for run in runs]
+        assert backbones[0] == backbones[1]
+        assert [load_config(run / "config.yaml").heads.skip for run in runs] == [256, 0]
+
+
+@pytest.mark.long
+def test_what_has_seen_the_sites_has_seen_their_training_drives_alone(finished, dataset):
+    seen = {piece.content_hash for piece in open_run(finished / "runs/twin-and-sites-folds-1").trained}
+    store = FrameStore.load([dataset])
+    parts = make_split(store, "folds", 1, 0).parts
+    hashes = {
+        part: {store.episodes[n].content_hash for n in windows.episode.tolist()} for part, windows in parts.items()
+    }
+    assert hashes["train"] <= seen
+    assert not (hashes["val"] | hashes["test"]) & seen
+
+
+@pytest.mark.long
+def test_the_page_holds_every_table(finished, dataset):
+    page = (finished / "real_data.md").read_text()
+    assert "### drive_by, held-out drives" in page
+    assert "1 folds, 2 seeds: against the best baseline" in page
+    assert "twin_latents_pretrained_0.1 - twin_latents_random_0.1" in page
+
+
+@pytest.mark.long
 def test_the_page_says_what_was_spent(finished):
     page = (finished / "real_data.md").read_text()
     assert "Budget `nano`: width 16, twin_episodes 10" in page
@@ -50,10 +88,11 @@ def test_the_page_says_what_was_spent(finished):
     assert f"Cost: {seconds / 60:.0f} minutes" in page
 
 
+@pytest.mark.long
 def test_a_second_run_computes_nothing_again(finished, dataset, monkeypatch):
     before = {path: path.stat().st_mtime_ns for path in (finished / "rows").rglob("*.json")}
     monkeypatch.setitem(real_data.BUDGETS, "nano", NANO)
-    monkeypatch.setattr(real_data, "_timed", None)
+    monkeypatch.setattr(side_by_side, "_timed", None)
     run(finished, [dataset], "nano")
     assert {path: path.stat().st_mtime_ns for path in (finished / "rows").rglob("*.json")} == before
 
@@ -68,11 +107,30 @@ def test_seeds_of_a_sequence_are_averaged_before_sequences_are_drawn():
 
 
 def test_a_pair_is_compared_on_the_same_sequences():
-    mine = {"windows": [10, 10], "l1_rsrp_db": [10.0, 30.0]}
-    rival = {"windows": [10, 10], "l1_rsrp_db": [12.0, 32.0]}
+    mine = {"windows": [10] * 6, "l1_rsrp_db": [10.0, 30.0] * 3}
+    rival = {"windows": [10] * 6, "l1_rsrp_db": [12.0, 32.0] * 3}
     rows = {"s/blocked-0/seed-0/twin_jepa_pretrained_1": mine, "s/blocked-0/seed-0/gru_cascade": rival}
     line = next(row for row in real_data._Table(rows, ["s"]).differences().splitlines() if "- gru_cascade" in row)
     assert "-0.200 [-0.200, -0.200]*" in line
+
+
+def test_the_best_baseline_is_the_one_that_loses_least_and_never_one_that_knows_the_twin():
+    def row(lost_db, top1, ade_m):
+        return {
+            "windows": [10] * 6,
+            "l1_rsrp_db": [10 * lost_db] * 6,
+            "top1": [10 * top1] * 6,
+            "ade_m": [10 * ade_m] * 6,
+        }
+
+    losses = {"gru": row(3, 0.3, 1), "gru_cascade": row(2, 0.4, 1), "twin_gru_cascade_1": row(0.5, 0.9, 1)}
+    losses["twin_jepa_pretrained_1"] = row(1.5, 0.5, 0.2)
+    losses["kalman"] = {"windows": [10] * 6, "ade_m": [3.0] * 6}
+    table = real_data._Table({f"s/folds-0/seed-0/{name}": row for name, row in losses.items()}, ["s"]).goals()
+    assert "| best | gru_cascade |" in table
+    assert "| ratio of power lost | 0.750 [0.750, 0.750]* |" in table
+    assert "| difference in top-1 | +0.100 [+0.100, +0.100]* |" in table
+    assert "| displacement error, kalman | -0.100 [-0.100, -0.100]* |" in table
 
 
 def test_what_is_wrong_with_the_request_is_said_before_anything_is_made(tmp_path, dataset):
@@ -85,6 +143,7 @@ def test_what_is_wrong_with_the_request_is_said_before_anything_is_made(tmp_path
         run(tmp_path / "b", [dataset, dataset.parent / "other" / dataset.name], "quick")
 
 
+@pytest.mark.long
 def test_rows_of_other_data_of_the_same_name_are_not_taken(finished, dataset, tmp_path, monkeypatch):
     monkeypatch.setitem(real_data.BUDGETS, "nano", NANO)
     other = tmp_path / dataset.name

@@ -157,7 +157,7 @@ def test_workers_do_not_outlive_a_parent_that_is_killed(tmp_path):
 
 @pytest.mark.long
 def test_killed_at_a_hundred_moments_the_dataset_becomes_what_it_would_have_been(tmp_path):
-    """Some of the kills come before anything is written, the others soon after; of the group or its parent."""
+    """Kills before anything is written, soon after, and after an episode is whole; of the group or its parent."""
     episodes, kills = 200, 100
     generate_dataset("street_canyon", tmp_path / "plain", episodes=episodes, frames=FRAMES, modalities=("rf", "gps"))
     out, rng = tmp_path / "out", random.Random(0)
@@ -168,13 +168,17 @@ def test_killed_at_a_hundred_moments_the_dataset_becomes_what_it_would_have_been
     def has_begun(command, before):
         return command.poll() is not None or written() - before
 
+    def has_made_one(command, before):
+        return command.poll() is not None or set(out.glob("episode-*")) - before
+
     for _ in range(kills):
         before = written()
         command = start(out, episodes, "--workers", rng.choice((1, 2)))
-        if rng.random() < 0.25:
+        moment = rng.random()
+        if moment < 0.25:
             time.sleep(rng.uniform(0, 1))
         else:
-            wait_until(has_begun, command, before)
+            wait_until(has_begun if moment < 0.75 else has_made_one, command, before)
             time.sleep(rng.uniform(0, 0.05))
         assert command.poll() is None, "there are too few episodes for so many kills"
         rng.choice((os.kill, os.killpg))(command.pid, signal.SIGKILL)

@@ -42,6 +42,21 @@ def failing(tmp_path):
     return path
 
 
+def test_a_drive_that_lost_every_fix_was_still_asked_for_positions(tmp_path):
+    """It looks like one that was asked for none, and is none."""
+    scenario = tmp_path / "scenario.yaml"
+    text = load_scenario("deepsense32").where.read_text()
+    scenario.write_text(re.sub(r"(?m)^gps:.*$", "gps: {loss_s: 600, loss_share: 0.9}", text))
+    few = {"episodes": 4, "frames": 5, "seed": 0}
+    generate_dataset(scenario, tmp_path / "out", **few, modalities=RADIO)
+    lost = [not entry.open().arrays["valid_gps"].any() for entry in scan(tmp_path / "out").episodes]
+    assert any(lost)
+    assert generate_dataset(scenario, tmp_path / "out", **few, modalities=RADIO) == 0
+    generate_dataset(scenario, tmp_path / "without", **few, modalities=("rf",))
+    with pytest.raises(UserError, match="modalities rf, not rf,gps"):
+        generate_dataset(scenario, tmp_path / "without", **few, modalities=RADIO)
+
+
 def test_a_part_is_completed(dataset, tmp_path):
     out = tmp_path / "part"
     assert generate_dataset("street_canyon", out, **{**REQUEST, "episodes": 2}) == 60

@@ -1,0 +1,106 @@
+"""A training step of this project beside one of the plain model: same weights, batches and frames in memory."""
+
+from collections.abc import Mapping
+from statistics import median
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from jepa.batches import adjacent_batches
+from jepa.bench.given import drive, frames_of, seconds
+from jepa.bench.plain import PlainJepa, PlainTraining
+from jepa.bench.sizes import Sizes
+from jepa.camera import CameraTokenizer, pooled_features
+from jepa.config import PretrainConfig, preset
+from jepa.inputs import WindowInputs
+from jepa.masking import draw_mask
+from jepa.model import JepaModel
+from jepa.objectives import ema_momentum, pretraining_loss
+from jepa.pretraining import new_model
+from jepa.training import Plan, fit
+from jepa.windows import T_WINDOW
+
+__all__ = ["compared_steps"]
+
+GROUPS = 4
+"""Times the frames of a batch that are in memory."""
+
+
+def compared_steps(camera: str, sizes: Sizes, device: torch.device, compiled: bool) -> dict[str, Any]:
+    """Times of a training step on both sides [ms], medians of repeats in turns, and their ratio.
+
+    Args:
+        camera: `trained`; or `frozen`, in which case this project keeps its features, as in training.
+    """
+    pixels = sizes.cached_pixels if camera == "frozen" else sizes.trained_pixels
+    settings = [f"model.camera={camera}", f"model.width={sizes.width}", f"batch_size={sizes.batch}"]
+    config = preset("paper", [*settings, f"inputs.image_size={pixels}"])
+    model = new_model(config, device)
+    count = GROUPS * sizes.batch * sizes.steps
+    frames = frames_of(model.layout.modalities, count + T_WINDOW - 1, pixels, device)
+    plain = PlainTraining(PlainJepa(model, config.model), frames, _plan(config, 0))
+    kept = dict(frames)
+    if camera == "frozen":
+        tokenizer = model.context.embedding.tokenizers["camera"]
+        assert isinstance(tokenizer, CameraTokenizer)
+        kept["camera"] = torch.cat(list(pooled_features(tokenizer, frames["camera"])))
+    windows = WindowInputs(kept, drive(count), device)
+    if compiled:
+        model.compile_transformers()
+    times: dict[str, list[float]] = {"project": [], "plain": []}
+    for repeat in range(sizes.repeats + 1):
+        drawn = adjacent_batches(windows.index, sizes.batch, config.group, repeat, 0)[: sizes.steps]
+        took = {
+            "project": seconds(lambda: _steps(model, windows, config, drawn, repeat), device),  # noqa: B023
+            "plain": seconds(lambda: _plain_steps(plain, windows, model, config, drawn), device),  # noqa: B023
+        }
+        if repeat:  # the first one allocates, and compiles
+            for side, value in took.items():
+                times[side].append(value / sizes.steps)
+    ours, theirs = median(times["project"]), median(times["plain"])
+    name = "cached" if camera == "frozen" else "trained"
+    return {
+        f"train_step_ratio_{name}": theirs / ours,
+        f"train_step_ms_{name}": 1e3 * ours,
+        f"plain_step_ms_{name}": 1e3 * theirs,
+        f"train_step_pixels_{name}": pixels,
+        "train_step_batch": sizes.batch,
+        "train_step_width": sizes.width,
+    }
+
+
+def _steps(model: JepaModel, windows: WindowInputs, config: PretrainConfig, drawn: list[Tensor], seed: int) -> None:
+    """Steps as in pretraining: one loop, frames that windows share held once, bfloat16 on a GPU."""
+    place = windows.frames["rf"].device.type
+
+    def loss(rows: Tensor, generator: torch.Generator, step: int) -> tuple[Tensor, Mapping[str, Tensor]]:
+        inputs = windows.whole(rows, model.layout.modalities)
+        hidden = draw_mask(model.layout, len(rows), config.mask.kinds, config.mask.ratio, generator)
+        with torch.autocast(place, torch.bfloat16, enabled=place == "cuda"):
+            return pretraining_loss(model, inputs, hidden, config.objective, generator)
+
+    def after_step(step: int, steps: int) -> None:
+        model.update_target(ema_momentum(config.objective, step, steps))
+
+    fit(model, loss, len(windows), _plan(config, seed), batches=lambda epoch: drawn, after_step=after_step)
+
+
+def _plain_steps(
+    plain: PlainTraining, windows: WindowInputs, model: JepaModel, config: PretrainConfig, drawn: list[Tensor]
+) -> None:
+    for number, rows in enumerate(drawn):
+        generator = torch.Generator().manual_seed(number)
+        hidden = draw_mask(model.layout, len(rows), config.mask.kinds, config.mask.ratio, generator)
+        plain.step(windows.index[rows], hidden, config.objective.ema_start)
+
+
+def _plan(config: PretrainConfig, seed: int) -> Plan:
+    return Plan(
+        epochs=1,
+        learning_rate=config.learning_rate,
+        weight_decay=config.weight_decay,
+        batch_size=config.batch_size,
+        clip=config.clip,
+        seed=seed,
+    )

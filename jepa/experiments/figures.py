@@ -1,0 +1,182 @@
+"""Figures 4 to 9 of the paper: JEPA, the beams that its RSSI head ranks, and the baselines of each task.
+
+The rows of JEPA are those of table III where that was made in the same directory. What the paper draws stands in no
+text, so that its curves cannot be laid beside ours; of JEPA-MSAC it prints the means (table III).
+"""
+
+from collections.abc import Mapping, Sequence
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+from jaxtyping import Float
+
+from jepa.experiments.canvas import Interval, own_style
+from jepa.experiments.comparison import Estimate, Sums, mean
+from jepa.experiments.drawing import Caption, against_horizon, bars, cdf, mismatch
+from jepa.experiments.study import QUANTILES, Rows, Study, by_step, sums
+from jepa.experiments.table import markdown_table, write_json
+from jepa.experiments.table3 import METRICS, PAPER_JEPA
+
+__all__ = ["ORDER", "TASKS", "run"]
+
+JEPA, BY_SPECTRUM = "jepa", "jepa, RSSI head"
+TASKS = {
+    "localization": (JEPA, "ar", "gru", "transformer", "kalman", "constant_velocity"),
+    "beam": (JEPA, BY_SPECTRUM, "ar", "gru", "transformer", "m2beamllm", "gru_cascade"),
+    "rssi": (JEPA, "ar", "gru", "transformer", "vision_position"),
+}
+"""Models by task, as the paper compares them, with ours: constant velocity and a GRU over the raw history."""
+ORDER = (
+    "kalman",
+    JEPA,
+    BY_SPECTRUM,
+    "ar",
+    "gru",
+    "transformer",
+    "constant_velocity",
+    "m2beamllm",
+    "gru_cascade",
+    "vision_position",
+)
+"""Of the colours: the first and the last, who share one, meet in no figure."""
+FIGURES = {
+    4: "Distribution of the mean displacement over the five steps",
+    5: "Displacement against the horizon",
+    6: "Best beam found, against the horizon",
+    7: "Power lost by the predicted beam",
+    8: "How far the predicted beam is from the best one",
+    9: "Error of the RSSI against the horizon",
+}
+
+
+def run(out: Path, data: Sequence[Path] = (), budget: str = "default") -> None:
+    """Compute the rows that are missing, draw the figures, print the page, write all to `out`.
+
+    Raises:
+        UserError: an unknown budget, rows of another one in `out`, or matplotlib is not installed.
+    """
+    study = Study(out, data, budget)
+    with own_style():
+        pass  # that nothing can be drawn is said before anything is trained
+    base = study.base_key
+    found = {
+        JEPA: study.collected(base, study.base),
+        BY_SPECTRUM: study.collected(f"{base}-by-spectrum", study.base_by_spectrum),
+        **{
+            name: study.collected(name, partial(study.baseline, name=name))
+            for name in dict.fromkeys(model for models in TASKS.values() for model in models)
+            if name not in (JEPA, BY_SPECTRUM)
+        },
+    }
+    _draw(out, found, study.protocol)
+    page = _page(found, study.describe())
+    (out / "figures.md").write_text(page)
+    write_json(out / "figures.json", {"models": found, "paper": {JEPA: PAPER_JEPA}})
+    print(page)
+
+
+def _draw(out: Path, found: Mapping[str, Rows], protocol: str) -> None:
+    """Write the six figures."""
+    task = {name: {model: found[model] for model in models if model in found} for name, models in TASKS.items()}
+    bands = f"{protocol}; bands: 95 % intervals over whole drives"
+
+    def caption(number: int, made: str = bands) -> Caption:
+        return Caption(f"{FIGURES[number]} (the paper's figure {number})", made, ORDER)
+
+    errors_m = {model: _errors_m(rows) for model, rows in task["localization"].items()}
+    cdf(out / "figure4.png", errors_m, "mean displacement of a window, m", caption(4, protocol))
+    against_horizon(
+        out / "figure5.png",
+        {
+            "ADE up to the step, m": _curves(task["localization"], "ade_m", so_far=True),
+            "FDE: error at the step, m": _curves(task["localization"], "ade_m"),
+        },
+        caption(5),
+    )
+    against_horizon(
+        out / "figure6.png",
+        {"top-1 accuracy": _curves(task["beam"], "top1"), "top-3 accuracy": _curves(task["beam"], "top3")},
+        caption(6),
+    )
+    lost_db = {model: _interval([mean(_sums(rows, "l1_rsrp_db"))]) for model, rows in task["beam"].items()}
+    made = f"{protocol}; lines: 95 % intervals over whole drives; the paper's: Scenario 32, leaky split"
+    bars(out / "figure7.png", lost_db, "L1-RSRP difference, dB", caption(7, made), {JEPA: PAPER_JEPA["l1_rsrp_db"]})
+    mismatch(
+        out / "figure8.png", {model: _mismatch(rows) for model, rows in task["beam"].items()}, caption(8, protocol)
+    )
+    against_horizon(
+        out / "figure9.png",
+        {"RMSE, dB": _curves(task["rssi"], "rmse_db", root=True), "MAE, dB": _curves(task["rssi"], "mae_db")},
+        caption(9),
+    )
+
+
+def _errors_m(rows: Rows) -> Float[np.ndarray, "window"]:
+    """Displacement of every window [m], read off the distribution that each row keeps; seeds one after another."""
+    shares = np.linspace(0, 1, QUANTILES)
+    found = []
+    for row in (row for seeds in rows for row in seeds):
+        windows = sum(row["windows"])
+        found.append(np.interp((np.arange(windows) + 0.5) / windows, shares, row["ade_quantiles_m"]))
+    return np.concatenate(found)
+
+
+def _mismatch(rows: Rows) -> Float[np.ndarray, "64"]:
+    """Share of the predictions that are 0, 1, ... 63 beams off."""
+    counts = np.sum([row["mismatch"] for seeds in rows for row in seeds], axis=0)
+    shares: np.ndarray = counts / counts.sum()
+    return shares
+
+
+def _sums(rows: Rows, metric: str) -> Sums:
+    found = sums(rows, metric)
+    assert found is not None
+    return found
+
+
+def _curves(
+    models: Mapping[str, Rows], metric: str, *, so_far: bool = False, root: bool = False
+) -> dict[str, Interval]:
+    """By model the metric at each step, or its mean over the steps so far; `root` of a mean square."""
+    curves = {}
+    for model, rows in models.items():
+        steps = by_step(rows, metric)
+        assert steps is not None
+        if so_far:
+            summed = np.cumsum([step.sums for step in steps], 0)
+            steps = [Sums(part / (k + 1), steps[0].windows) for k, part in enumerate(summed)]
+        estimates = [mean(step) for step in steps]
+        curves[model] = _interval([one.root() for one in estimates] if root else estimates)
+    return curves
+
+
+def _interval(estimates: Sequence[Estimate]) -> Interval:
+    """Values and the ends of their intervals; a single drive has none, and the ends lie on the value."""
+    ends = [one.interval or (one.value, one.value) for one in estimates]
+    return [one.value for one in estimates], [low for low, _ in ends], [high for _, high in ends]
+
+
+NOTE = """Means over windows and steps with 95 % intervals over whole drives. What the paper prints of JEPA-MSAC (table
+III, D = 128) was measured on Scenario 32 under a split in which test windows share frames with training windows; the
+unit of its RSSI errors is unknown: they are not to be compared. *jepa, RSSI head*: beams ranked by the spectrum that
+the RSSI head predicts. `constant_velocity` and `gru_cascade` are ours, the others are those of the paper's table II."""
+HEADER = ("model", "ADE m", "FDE m", "top-1", "top-3", "L1 diff dB", "RSSI RMSE dB", "RSSI MAE dB")
+
+
+def _page(found: Mapping[str, Rows], budget: str) -> str:
+    body = [[model, *(_cell(model, rows, metric) for metric in METRICS)] for model, rows in found.items()]
+    body.insert(1, ["*paper's jepa*", *(f"{value:g}" for value in PAPER_JEPA.values())])
+    pictures = [f"![Figure {number}: {title}](figure{number}.png)\n" for number, title in FIGURES.items()]
+    return "\n".join(["# Figures 4 to 9", "", budget, "", NOTE, "", markdown_table(HEADER, body), "", *pictures])
+
+
+TASK_OF = dict(zip(METRICS, ["localization"] * 2 + ["beam"] * 3 + ["rssi"] * 2, strict=True))
+
+
+def _cell(model: str, rows: Rows, metric: str) -> str:
+    """A metric of a model, where it is compared at that task."""
+    if model not in TASKS[TASK_OF[metric]]:
+        return ""
+    estimate = mean(_sums(rows, metric))
+    return (estimate.root() if metric == "rmse_db" else estimate).text()

@@ -1,0 +1,331 @@
+"""Levers: what changes of the preset `best` do for a site, judged on its validation drives.
+
+Each lever is a change of pretraining, of the heads or of how they are adapted. Its backbone is pretrained on the twin's
+`drive_by` (that of `none` serves where the lever changes no pretraining; with real windows it is pretrained on from
+there), its heads are trained there and then adapted to the training drives of each site, like those of `best` without
+it (`none`), in as many optimiser steps. Beside each stands its control: the same heads on random weights. The test part
+is never looked at: what is chosen here may be judged there. What came of it is written in `LOG.md`.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from jepa.augment import Augmentation
+from jepa.config import PretrainConfig, preset
+from jepa.experiments.comparison import difference, mean
+from jepa.experiments.real_data import HEADS
+from jepa.experiments.side_by_side import Job, as_json, compute_rows
+from jepa.experiments.sites import Place, checked_hashes, made, row_of, sums_at
+from jepa.experiments.table import RowStore, markdown_table, write_json
+from jepa.experiments.transfer import STAND_INS, TWIN
+from jepa.frames import FrameStore
+from jepa.head_training import train_heads
+from jepa.inputs import Normalisers, WindowInputs, balanced, dataset_of_windows
+from jepa.model import JepaModel
+from jepa.predictor import JepaPredictor
+from jepa.pretraining import load_backbone, new_model, pretrain
+from jepa.samples import Samples
+from jepa.splits import make_split
+from jepa.stored_heads import load_heads, save_heads
+from jepa.windows import Windows, complete_windows
+from jepa.workflows import pick_device
+from twin.errors import UserError
+
+__all__ = ["BUDGETS", "LEVERS", "Budget", "Lever", "run"]
+
+
+@dataclass(frozen=True)
+class Lever:
+    """A change.
+
+    Attributes:
+        settings: of the configuration.
+        adapting: further settings where the heads are adapted to a site.
+        real_share: share of the site's unlabelled training windows in further pretraining; 0: there is none.
+    """
+
+    settings: tuple[str, ...] = ()
+    adapting: tuple[str, ...] = ()
+    real_share: float = 0.0
+
+    @property
+    def of_backbone(self) -> bool:
+        """Whether it needs a backbone of its own from the twin."""
+        return any(not setting.startswith("heads.") for setting in self.settings)
+
+
+_TOP_LAYERS = ("objective.target_levels=[]", "objective.target_layers=4", "objective.error=smooth-l1")
+_TRAINED = ("model.tokenizers=trained",)
+_ONLINE = ("objective.target=online", "objective.target_levels=[]", "objective.error=smooth-l1")
+_LATENTS_ALONE = HEADS["latents"]
+_NO_VARIANCE = ("objective.variance_weight=0", "objective.covariance_weight=0")
+LEVERS: dict[str, Lever] = {
+    "none": Lever(),
+    "mean of the top layers as target": Lever(_TOP_LAYERS),
+    "trained tokenizers": Lever(_TRAINED),
+    "mean of the top layers, trained tokenizers": Lever((*_TOP_LAYERS, *_TRAINED)),
+    "real windows": Lever(real_share=0.5),
+    "modality dropout": Lever(("mask.modality_dropout=0.2",)),
+    "fusion tokens": Lever(("model.fusion_tokens=2", "objective.target_levels=[1, 4]")),
+    "SIGReg with EMA": Lever((*_NO_VARIANCE, "objective.sigreg_weight=0.02")),
+    "SIGReg without EMA": Lever((*_NO_VARIANCE, *_ONLINE, "objective.sigreg_weight=0.02")),
+    "mirrored drives": Lever(("augment.mirror=0.5",)),
+    "reversed drives": Lever(("augment.reverse=0.5",)),
+    "slower drives": Lever(("augment.slowest=0.5",)),
+    "stronger variance term": Lever(("objective.variance_weight=2", "objective.covariance_weight=0.1")),
+    "heads on latents alone": Lever(_LATENTS_ALONE),
+    "heads on latents alone, real windows": Lever(_LATENTS_ALONE, real_share=0.5),
+    "attentive read-out": Lever(("heads.readout=attentive",)),
+    "linear paths, spectrum in the logits": Lever(("heads.linear=true", "heads.spectrum_in_logits=true")),
+    "trajectory from a line": Lever(("heads.coarse_trajectory=line",)),
+    "a fifth of the twin's heads kept": Lever(adapting=("heads.kept_share=0.2",)),
+}
+"""By what the table calls them."""
+
+
+@dataclass(frozen=True)
+class Budget:
+    """How much is spent: printed with the table.
+
+    Attributes:
+        pretrain_steps, head_steps: optimiser steps of a backbone, to an epoch, and of the heads on the twin.
+        site_steps: of further pretraining with a site's windows, to an epoch.
+        adapt_steps: of the heads at a site.
+        site_episodes, site_frames: drives of each site that stands in where none are named, and their length.
+        levers: which; all of them unless said otherwise.
+        more: further settings.
+    """
+
+    width: int
+    twin_episodes: int
+    pretrain_steps: int
+    head_steps: int
+    site_steps: int
+    adapt_steps: int
+    seeds: int
+    folds: tuple[int, ...]
+    site_episodes: int = 40
+    site_frames: int | None = None
+    levers: tuple[str, ...] = tuple(LEVERS)
+    more: tuple[str, ...] = ()
+
+
+QUICK = ("none", "real windows", "SIGReg without EMA", "a fifth of the twin's heads kept")
+BUDGETS = {
+    "quick": Budget(
+        width=16,
+        twin_episodes=12,
+        pretrain_steps=6,
+        head_steps=6,
+        site_steps=2,
+        adapt_steps=6,
+        seeds=1,
+        folds=(0,),
+        site_episodes=10,
+        site_frames=30,
+        levers=QUICK,
+        more=("model.attention_heads=2", "heads.width=32", "heads.skip=32"),
+    ),
+    "default": Budget(64, 2000, 2500, 600, 500, 400, 1, (0, 2)),
+    "full": Budget(128, 4000, 60_000, 5000, 5000, 2000, 3, (0, 1, 2, 3, 4)),
+}
+"""`quick` shows that everything runs, `default` is sized for a night on two cores, `full` is for a GPU."""
+ARMS = ("pretrained", "random")
+PART = "val"
+"""The part on which everything is judged."""
+BATCH = 64
+"""Windows in a batch at a site."""
+
+
+def run(out: Path, data: Sequence[Path] = (), budget: str = "default") -> None:
+    """Compute the rows that are missing, print the table, write it to `out`.
+
+    Args:
+        data: datasets of real sites, one directory each; without any, two scenarios of the twin stand in.
+
+    Raises:
+        UserError: an unknown budget, a dataset that cannot be split, or rows of another budget in `out`.
+    """
+    if budget not in BUDGETS:
+        raise UserError(f"unknown budget {budget!r}", "--budget", f"choose from {', '.join(BUDGETS)}")
+    spent = BUDGETS[budget]
+    sites = list(data) or [_stand_in(out, name, spent) for name in STAND_INS]
+    places = [Place(path, "folds", fold, seed) for seed in range(spent.seeds) for path in sites for fold in spent.folds]
+    rows = RowStore(out / "rows", {"name": budget, **as_json(spent), "data": checked_hashes(places)})
+    rows.row("twin/data", partial(made, TWIN, _twin(out), spent.twin_episodes))
+    found = compute_rows(
+        rows,
+        [
+            list(_backbones(out, spent)),
+            list(_heads(out, spent)),
+            [job for place in places for job in _cells(out, place, spent)],
+        ],
+    )
+    page = _page(found, [path.name for path in sites], budget, spent)
+    (out / "levers.md").write_text(page)
+    write_json(out / "levers.json", found)
+    print(page)
+
+
+def _stand_in(out: Path, scenario: str, budget: Budget) -> Path:
+    place = out / "sites" / scenario
+    made(scenario, place, budget.site_episodes, budget.site_frames)
+    return place
+
+
+def _twin(out: Path) -> Path:
+    return out / "twin" / TWIN
+
+
+def _slug(name: str) -> str:
+    return name.replace(",", "").replace("'", "").replace(" ", "-")
+
+
+def _run_of(out: Path, name: str, seed: int) -> Path:
+    """Where the backbone of a lever lies: that of `none` where the lever changes the heads alone."""
+    return out / "runs" / _slug(name if LEVERS[name].of_backbone else "none") / f"seed-{seed}"
+
+
+def _heads_of(out: Path, name: str, seed: int, arm: str) -> Path:
+    return out / "runs" / _slug(name) / f"heads-{arm}-seed-{seed}"
+
+
+def _config(budget: Budget, seed: int, steps: int, settings: Sequence[str]) -> PretrainConfig:
+    """`best` at the size of the budget with a lever's settings, heads trained for some steps."""
+    base = [f"seed={seed}", f"model.width={budget.width}", f"heads.steps={steps}", "inputs.normalise=by-dataset"]
+    return preset("best", [*base, *budget.more, *settings])
+
+
+def _backbones(out: Path, budget: Budget) -> Iterator[Job]:
+    for seed in range(budget.seeds):
+        for name in budget.levers:
+            if name == "none" or LEVERS[name].of_backbone:
+                yield f"twin/seed-{seed}/{_slug(name)}-pretraining", partial(_pretrained, out, name, budget, seed)
+
+
+def _heads(out: Path, budget: Budget) -> Iterator[Job]:
+    for seed in range(budget.seeds):
+        for name in budget.levers:
+            for arm in ARMS:
+                yield f"twin/seed-{seed}/{_slug(name)}-heads-{arm}", partial(_twin_heads, out, name, arm, budget, seed)
+
+
+def _cells(out: Path, place: Place, budget: Budget) -> Iterator[Job]:
+    for name in budget.levers:
+        for arm in ARMS:
+            yield place.key(f"{_slug(name)}_{arm}"), partial(_cell, out, place, name, arm, budget)
+
+
+def _loaded(path: Path) -> tuple[FrameStore, Windows]:
+    """The training part of the twin."""
+    store = FrameStore.load([path])
+    return store, make_split(store).parts["train"]
+
+
+def _epochs(steps: int, windows: int, batch: int) -> int:
+    return max(1, round(steps / max(1, windows // batch)))
+
+
+def _pretrained(out: Path, name: str, budget: Budget, seed: int) -> dict[str, Any]:
+    """A row without metrics: the backbone lies in the run."""
+    store, windows = _loaded(_twin(out))
+    config, device = _config(budget, seed, budget.head_steps, LEVERS[name].settings), pick_device("auto")
+    config = config.model_copy(update={"epochs": _epochs(budget.pretrain_steps, len(windows), config.batch_size)})
+    normalisers = Normalisers.fit(store, windows, config.inputs)
+    inputs = WindowInputs(normalisers.frames(store), windows.index, device)
+    augmentation = Augmentation.of(config.augment, store, windows, normalisers) if config.augment.used else None
+    place = _run_of(out, name, seed)
+    place.mkdir(parents=True, exist_ok=True)
+    pretrain(inputs, config, run=place, resume=True, device=device, label="", augmentation=augmentation)
+    return {"epochs": config.epochs, "windows": len(windows)}
+
+
+def _backbone(out: Path, name: str, arm: str, config: PretrainConfig) -> JepaModel:
+    device = pick_device("auto")
+    if arm == "random":
+        return new_model(config, device).eval().requires_grad_(False)
+    return load_backbone(_run_of(out, name, config.seed), config, device=device)
+
+
+def _twin_heads(out: Path, name: str, arm: str, budget: Budget, seed: int) -> dict[str, Any]:
+    """An empty row: the heads lie beside the backbone."""
+    store, windows = _loaded(_twin(out))
+    config = _config(budget, seed, budget.head_steps, LEVERS[name].settings)
+    normalisers = Normalisers.fit(store, windows, config.inputs)
+    model = _backbone(out, name, arm, config)
+    save_heads(
+        train_heads(model, store, windows, windows, normalisers, config, label=""), _heads_of(out, name, seed, arm)
+    )
+    return {}
+
+
+def _cell(out: Path, place: Place, name: str, arm: str, budget: Budget) -> dict[str, Any]:
+    """The lever's model adapted to the training drives of a site, judged on its validation drives."""
+    lever = LEVERS[name]
+    store, split = place.load()
+    config = _config(budget, place.seed, budget.adapt_steps, (*lever.settings, *lever.adapting))
+    config = config.model_copy(update={"heads": config.heads.model_copy(update={"batch_size": BATCH})})
+    model = _backbone(out, name, arm, config)
+    if lever.real_share and arm == "pretrained":
+        model = _with_real_windows(out, model, place, lever, config, budget)
+    train, judged = split.parts["train"], split.parts[PART]
+    normalisers = Normalisers.fit(store, train, config.inputs)
+    heads = load_heads(_heads_of(out, name, place.seed, arm), model, config.heads)
+    heads.config = config.heads
+    heads = train_heads(model, store, train, train, normalisers, config, start=heads, label="")
+    predicted = JepaPredictor(model, heads, normalisers, config).predict(store, judged)
+    return row_of(predicted, Samples.gather(store, judged))
+
+
+def _with_real_windows(
+    out: Path, model: JepaModel, place: Place, lever: Lever, config: PretrainConfig, budget: Budget
+) -> JepaModel:
+    """The backbone pretrained on: the twin's windows, and those of the site's training drives again and again."""
+    store = FrameStore.load([_twin(out), place.path])
+    own = place.load()[1].parts["train"]
+    first = min(episode.start for episode in store.episodes if episode.dataset == 1)
+    episodes = sum(episode.dataset == 0 for episode in store.episodes)
+    twin = make_split(FrameStore.load([_twin(out)])).parts["train"]
+    windows = Windows(torch.cat([twin.index, own.index + first]), torch.cat([twin.episode, own.episode + episodes]))
+    windows = complete_windows(store, windows, config.inputs.modalities)
+    normalisers = Normalisers.fit(store, windows, config.inputs)
+    windows = windows.select(balanced(dataset_of_windows(store, windows), 1 - lever.real_share))
+    epochs = _epochs(budget.site_steps, len(windows), config.batch_size)
+    further = config.model_copy(update={"epochs": epochs, "learning_rate": config.learning_rate / 2})
+    device = next(model.parameters()).device
+    inputs = WindowInputs(normalisers.frames(store), windows.index, device)
+    return pretrain(inputs, further, start=model, device=device, label="").eval().requires_grad_(False)
+
+
+def _page(rows: dict[str, dict[str, Any]], sites: Sequence[str], budget: str, spent: Budget) -> str:
+    """Power lost, and displacement error: each with the difference that the lever makes, and pretraining under it."""
+    described = ", ".join(
+        f"{key} {value}" for key, value in as_json(replace(spent, levers=())).items() if key != "levers"
+    )
+    lines = ["# Levers", "", f"Budget `{budget}`: {described}.", "", NOTE, ""]
+    for metric, title in (("l1_rsrp_db", "power lost, dB"), ("ade_m", "displacement error, m"), ("top1", "top-1")):
+        body = [[name, *(_cell_text(rows, site, name, metric) for site in sites)] for name in spent.levers]
+        lines += [f"## {title[0].upper()}{title[1:]}", "", markdown_table(["lever", *sites], body), ""]
+    return "\n".join(lines)
+
+
+NOTE = """Judged on validation drives. In each cell: the mean; what the lever changes against `none` (in all rows but
+that one); what pretraining changes against random weights under the same lever. In brackets: 95 % intervals over
+drives; a star: the interval excludes zero."""
+
+
+def _cell_text(rows: dict[str, dict[str, Any]], site: str, name: str, metric: str) -> str:
+    own, control = (sums_at(rows, site, f"{_slug(name)}_{arm}", metric) for arm in ARMS)
+    base = sums_at(rows, site, "none_pretrained", metric)
+    if own is None or control is None or base is None:
+        return ""
+    parts = [f"{mean(own).value:.3f}"]
+    for rival in (control,) if name == "none" else (base, control):
+        found = difference(own, rival)
+        parts.append(f"{found.text(sign=True)}{'*' if found.excludes(0.0) else ''}")
+    return "; ".join(parts)

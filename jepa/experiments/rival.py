@@ -1,0 +1,33 @@
+"""The fair rival of a pretrained backbone: `gru_cascade`, pretrained on the same drives and adapted to the same site.
+
+It reads what the backbone reads, relative to the window and in the frame of the site.
+"""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from jepa.baselines.gru_cascade import PLAN, GruCascade
+from jepa.checkpoint import load_tensors, save_tensors
+from jepa.config import preset
+from jepa.experiments.sites import row_of
+from jepa.samples import Samples
+from jepa.training import Plan
+
+__all__ = ["PLAN", "pretrain_rival", "rival_row"]
+
+
+def pretrain_rival(place: Path, samples: Mapping[str, Samples], plan: Plan, seed: int) -> dict[str, Any]:
+    """A row without numbers; the weights lie at `place`."""
+    rival = GruCascade(plan=plan, inputs=preset("best").inputs)
+    rival.fit(samples["train"], samples["val"], seed)
+    place.parent.mkdir(parents=True, exist_ok=True)
+    save_tensors(place, rival.model.state_dict(), {"seed": seed})
+    return {}
+
+
+def rival_row(start: Path | None, samples: Mapping[str, Samples], plan: Plan, seed: int) -> dict[str, Any]:
+    """A row: trained on a site by `plan`, from the weights at `start` where there are some, and judged on its test."""
+    rival = GruCascade(load_tensors(start)[0] if start else None, plan, preset("best").inputs)
+    rival.fit(samples["train"], samples["val"], seed)
+    return row_of(rival.predict(samples["test"].history), samples["test"])

@@ -1,0 +1,405 @@
+"""Rows on the twin's `deepsense32`: models trained under one budget and one split, judged on the same windows.
+
+Experiments that are given one directory share its recordings, its runs and its rows: what one has trained, the next one
+reads. A row holds, for each sequence of the test part, how many windows it has and what each metric sums to over them,
+step by step: enough for means, intervals, curves and paired differences.
+"""
+
+import os
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
+from functools import cached_property, partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from jepa import workflows
+from jepa.baselines import BASELINES, Baseline
+from jepa.config import PretrainConfig, load_config, preset
+from jepa.evaluate import TASKS, measures_of
+from jepa.experiments.comparison import Sums
+from jepa.experiments.in_view import in_view
+from jepa.experiments.table import RowStore
+from jepa.frames import TARGETS, FrameStore
+from jepa.metrics import mismatch_histogram
+from jepa.predict import Output
+from jepa.predictor import JepaPredictor
+from jepa.representation import VIEWS, representation, view_of
+from jepa.samples import Samples
+from jepa.splits import FOLDS, Split, make_split
+from jepa.windows import T_PRED, Windows
+from twin.console import progress_bar
+from twin.errors import UserError
+from twin.generation import generate_dataset
+
+__all__ = ["BUDGETS", "Budget", "Place", "Rows", "Study", "by_step", "ranks", "summary", "sums"]
+
+Rows = list[list[dict[str, Any]]]
+"""The rows of a model: for each fold those of its seeds."""
+
+SCENARIO, DATA_SEED = "deepsense32", 0
+QUANTILES = 101
+"""Points of the distribution of the displacement error."""
+RANKED_WINDOWS = 512
+"""Test windows, evenly spread, on which the rank of the latents is measured: each is seen in five views."""
+MOST_WORKERS = 8
+BASE_RUN = "jepa"
+"""The run of the model that varies nothing."""
+
+
+@dataclass(frozen=True)
+class Budget:
+    """What a row may cost, printed with every table.
+
+    Attributes:
+        episodes, frames: recordings that are made where none are named, and their length (None: until the car is gone).
+        width, attention_heads: of the backbone.
+        widths: of the rows that vary it.
+        image_size: side of the pictures [pixels].
+        epochs, head_epochs: of pretraining and of the heads.
+        supervised_epochs: passes over the training windows beyond `epochs` where backbone and heads are trained as one:
+            such a pass costs as much as one of pretraining, and one of the heads on frozen latents next to nothing.
+        seeds, folds: repetitions; without folds the split is `blocked`.
+        baselines: by name, in what a baseline is smaller than its own size: options of its constructor, and `epochs`.
+    """
+
+    episodes: int
+    width: int
+    attention_heads: int
+    widths: tuple[int, ...]
+    image_size: int
+    epochs: int
+    head_epochs: int
+    batch_size: int
+    learning_rate: float
+    frames: int | None = None
+    supervised_epochs: int = 1
+    seeds: int = 1
+    folds: tuple[int, ...] = ()
+    more: tuple[str, ...] = field(default=())
+    baselines: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+
+    def settings(self) -> list[str]:
+        """The settings of a configuration."""
+        return [
+            f"model.width={self.width}",
+            f"model.attention_heads={self.attention_heads}",
+            f"inputs.image_size={self.image_size}",
+            f"epochs={self.epochs}",
+            f"heads.epochs={self.head_epochs}",
+            f"batch_size={self.batch_size}",
+            f"learning_rate={self.learning_rate}",
+            *self.more,
+        ]
+
+    def baseline(self, name: str) -> Baseline:
+        """A baseline at the size of the budget."""
+        options = dict(self.baselines.get(name, {}))
+        epochs = options.pop("epochs", None)
+        made: Any = BASELINES[name](**options)
+        for plan in ("plan", "encoder_plan") if epochs else ():
+            if hasattr(made, plan):
+                setattr(made, plan, replace(getattr(made, plan), epochs=epochs))
+        found: Baseline = made
+        return found
+
+
+TINY: dict[str, dict[str, Any]] = {
+    "m2beamllm": {"width": 32, "blocks": 1, "heads": 2, "channels": 4, "epochs": 1},
+    "vision_position": {"width": 0.25, "epochs": 1},
+    "gru_cascade": {"epochs": 4},
+}
+SMALL: dict[str, dict[str, Any]] = {
+    "m2beamllm": {"width": 128, "blocks": 2, "heads": 4, "channels": 16, "epochs": 10},
+}
+BUDGETS = {
+    "quick": Budget(10, 16, 2, (8, 16), 32, 1, 1, 16, 1e-3, 18, more=("heads.width=32",), baselines=TINY),
+    "default": Budget(120, 64, 4, (64, 128), 64, 4, 10, 32, 1e-3, baselines=SMALL),
+    "full": Budget(
+        130, 128, 8, (64, 128, 256, 512), 224, 100, 30, 64, 3e-4, None, 30, seeds=3, folds=tuple(range(FOLDS))
+    ),
+}
+"""`quick` shows that everything runs, a row of `default` is sized for fifteen minutes on two cores, `full` is the
+paper's size and for a GPU."""
+
+
+@dataclass(frozen=True)
+class Place:
+    """What part of the recordings is the test, and the seed."""
+
+    split: str = "blocked"
+    fold: int = 0
+    seed: int = 0
+
+    @property
+    def key(self) -> str:
+        """As in the paths of rows and runs."""
+        return f"{self.split}-{self.fold}/seed-{self.seed}"
+
+
+def summary(output: Output, samples: Samples) -> dict[str, Any]:
+    """A row: numbers and windows of all sequences, sums of every metric over them by step, and distributions."""
+    measures = measures_of(output, samples)
+    sequences, group = np.unique(samples.episode.cpu().numpy(), return_inverse=True)
+    found: dict[str, Any] = {"sequences": sequences.tolist(), "windows": np.bincount(group).tolist(), "steps": {}}
+    for task in measures.values():
+        for name, measure in task.items():
+            power = 2 if measure.average == "rms" else 1
+            by_step = [np.bincount(group, weights=step) for step in measure.values.astype(float).T ** power]
+            found["steps"][name] = np.array(by_step).tolist()
+            found[name] = (by_step[-1] if measure.last_only else np.mean(by_step, 0)).tolist()
+    if "localization" in measures:
+        error_m = measures["localization"]["ade_m"].values.mean(1)
+        found["ade_quantiles_m"] = np.quantile(error_m, np.linspace(0, 1, QUANTILES)).tolist()
+    if "beam" in measures:
+        found["mismatch"] = mismatch_histogram(output.beam_logits, samples.power.cpu().numpy()).tolist()
+    return found
+
+
+@dataclass
+class Study:
+    """Recordings, rows and runs of a directory under one budget."""
+
+    out: Path
+    data: Sequence[Path]
+    name: str
+
+    def __post_init__(self) -> None:
+        if self.name not in BUDGETS:
+            raise UserError(f"unknown budget {self.name!r}", "--budget", f"choose from {', '.join(BUDGETS)}")
+        if len(self.data) > 1:
+            raise UserError("several datasets are named", "--data", "name one, or none to have it made")
+        self.budget = BUDGETS[self.name]
+        self.device = workflows.pick_device("auto")
+        self._store: tuple[object, FrameStore] | None = None
+        self._trained: dict[Path, PretrainConfig] = {}
+
+    @cached_property
+    def recordings(self) -> Path:
+        """The dataset: the one that is named, or one that is made here."""
+        if self.data:
+            return Path(self.data[0])
+        place = self.out / "data" / SCENARIO
+        with progress_bar() as bar:
+            task = bar.add_task(f"{SCENARIO}: generating", total=self.budget.episodes)
+            generate_dataset(
+                in_view(SCENARIO, self.out / "scenario"),
+                place,
+                episodes=self.budget.episodes,
+                frames=self.budget.frames,
+                seed=DATA_SEED,
+                workers=min(MOST_WORKERS, os.cpu_count() or 1),
+                progress=lambda done, total: bar.update(task, completed=done, total=total),
+            )
+        return place
+
+    @cached_property
+    def rows(self) -> RowStore:
+        """The rows; a directory holds those of one budget and one dataset."""
+        spent = {key: list(value) if isinstance(value, tuple) else value for key, value in asdict(self.budget).items()}
+        return RowStore(self.out / "rows", {"name": self.name, **spent, "data": self.radio.datasets[0].hash})
+
+    @cached_property
+    def radio(self) -> FrameStore:
+        """Positions and powers of all frames."""
+        return FrameStore.load([self.recordings])
+
+    @property
+    def places(self) -> list[Place]:
+        """Splits, folds and seeds of the budget."""
+        splits = [("folds", fold) for fold in self.budget.folds] or [("blocked", 0)]
+        return [Place(split, fold, seed) for split, fold in splits for seed in range(self.budget.seeds)]
+
+    def describe(self) -> str:
+        """The budget in a sentence."""
+        parts = ", ".join(f"{key} {value}" for key, value in asdict(self.budget).items() if key != "baselines")
+        smaller = [
+            f"{name} ({', '.join(f'{option} {value:g}' for option, value in options.items())})"
+            for name, options in self.budget.baselines.items()
+        ]
+        shrunk = f" Baselines smaller than published: {', '.join(smaller)}." if smaller else ""
+        return f"Budget `{self.name}`: {parts}.{shrunk} Recordings: {self.recordings.name}, device {self.device}."
+
+    @property
+    def protocol(self) -> str:
+        """How numbers were made, for a caption."""
+        folds = len(self.budget.folds)
+        split = f"{folds} folds" if folds else "split blocked"
+        seeds = f"{self.budget.seeds} seed{'s' if self.budget.seeds > 1 else ''}"
+        return f"{self.recordings.name} (simulated), {split}, test part, {seeds}, budget {self.name}"
+
+    def config(self, place: Place, settings: Sequence[str] = (), recipe: str = "paper") -> PretrainConfig:
+        """A preset at the size of the budget, with settings."""
+        return preset(recipe, [f"seed={place.seed}", *self.budget.settings(), *settings])
+
+    def run(self, place: Place, key: str) -> Path:
+        """Where a run lies."""
+        return self.out / "runs" / place.key / key
+
+    def pretrained(self, place: Place, key: str, settings: Sequence[str] = (), recipe: str = "paper") -> Path:
+        """A pretrained backbone, trained where it is not there yet; it goes on where it stopped."""
+        run = self.run(place, key)
+        config = self.config(place, settings, recipe)
+        if self._trained.get(run) != config:
+            workflows.pretrain_run(
+                [self.recordings],
+                run,
+                config,
+                split=place.split,
+                fold=place.fold,
+                resume=True,
+                label=f"{key}: pretraining",
+                store=self.store(config),
+            )
+            self._trained[run] = config
+        return run
+
+    def store(self, config: PretrainConfig) -> FrameStore:
+        """The frames that a model reads; those of the last one are kept."""
+        inputs, model = config.inputs, config.model
+        reads = inputs.modalities, inputs.image_size, model.camera, model.camera_weights
+        if self._store is None or self._store[0] != reads:
+            self._store = None  # two would take twice the memory
+            self._store = reads, workflows.load_frames([self.recordings], self.device, config, self.out)
+        return self._store[1]
+
+    def split(self, store: FrameStore, place: Place) -> Split:
+        """The split of a place."""
+        return make_split(store, place.split, place.fold, place.seed)
+
+    def judged(
+        self,
+        place: Place,
+        key: str,
+        run: Path,
+        backbone: str = "pretrained",
+        missing: tuple[str, ...] = (),
+        cascade: bool = True,
+    ) -> dict[str, Any]:
+        """Train heads on a backbone and judge them on the test part; with ranks of the latents."""
+        predictor, store, windows, output = self._predicted(place, key, run, backbone, missing, cascade)
+        row = summary(output, Samples.gather(store, windows))
+        row["representation"] = ranks(predictor, store, windows, output)
+        return row
+
+    def _predicted(
+        self,
+        place: Place,
+        key: str,
+        run: Path,
+        backbone: str = "pretrained",
+        missing: tuple[str, ...] = (),
+        cascade: bool = True,
+    ) -> tuple[JepaPredictor, FrameStore, Windows, Output]:
+        """A predictor with trained heads, and what it says of the test part."""
+        label = f"{key}: heads"
+        settings = [] if cascade else ["heads.cascade=false"]
+        store = self.store(load_config(run / "config.yaml"))
+        workflows.heads_run(
+            run,
+            [self.recordings],
+            settings=settings,
+            backbone=backbone,
+            missing=missing,
+            resume=True,
+            label=label,
+            store=store,
+        )
+        predictor = JepaPredictor.load(run, self.device, backbone=backbone, missing=missing, cascade=cascade)
+        windows = self.split(store, place).parts["test"]
+        return predictor, store, windows, predictor.predict(store, windows)
+
+    @property
+    def base_key(self) -> str:
+        """The key of the model that varies nothing: table III's row of the budget's width."""
+        return f"jepa-d{self.budget.width}"
+
+    def base(self, place: Place) -> dict[str, Any]:
+        """The model that varies nothing, judged."""
+        return self.judged(place, self.base_key, self.pretrained(place, BASE_RUN))
+
+    def base_by_spectrum(self, place: Place) -> dict[str, Any]:
+        """The same model where beams are ranked by the spectrum that its RSSI head predicts (paper, IV-B)."""
+        run = self.pretrained(place, BASE_RUN)
+        _, store, windows, output = self._predicted(place, self.base_key, run)
+        samples = Samples.gather(store, windows)
+        unused = np.full_like(output.trajectory_m, np.nan), np.full_like(output.spectrum_db, np.nan)
+        return summary(Output(unused[0], output.spectrum_db, unused[1]), samples)
+
+    def supervised(self, place: Place, paradigm: str) -> dict[str, Any]:
+        """Backbone and heads trained as one, on one task or all of them, and judged."""
+        settings = [f"paradigm={paradigm}", f"heads.epochs={self.budget.supervised_epochs}"]
+        run = self.pretrained(place, f"jepa-{paradigm}", settings)
+        predictor = JepaPredictor.load(run, self.device)
+        store = self.store(predictor.config)
+        windows = self.split(store, place).parts["test"]
+        return summary(predictor.predict(store, windows), Samples.gather(store, windows))
+
+    def end_to_end(self, place: Place) -> dict[str, Any]:
+        """One model a task, and what each says of its own."""
+        found: dict[str, Any] = {"steps": {}}
+        for task in TASKS:
+            row = self.supervised(place, task)
+            found = {**row, **found, "steps": {**row["steps"], **found["steps"]}}
+        return found
+
+    def baseline(self, place: Place, name: str) -> dict[str, Any]:
+        """A baseline, fitted and judged on the test part; it looks at pictures of the budget's size."""
+        fitted = self.budget.baseline(name)
+        store = self.radio
+        if not set(fitted.needs) <= set(TARGETS):
+            store = FrameStore.load([self.recordings], self.device, fitted.needs, self.budget.image_size)
+        parts = {part: Samples.gather(store, windows) for part, windows in self.split(store, place).parts.items()}
+        fitted.label = name
+        fitted.fit(parts["train"], parts["val"], place.seed)
+        return summary(fitted.predict(parts["test"].history), parts["test"])
+
+    def row(self, place: Place, key: str, compute: Callable[[], dict[str, Any]]) -> dict[str, Any]:
+        """A row, computed where it is not there yet, with the seconds that it took."""
+
+        def timed() -> dict[str, Any]:
+            began = time.monotonic()
+            return {**compute(), "seconds": time.monotonic() - began}
+
+        return self.rows.row(f"{place.key}/{key}", timed)
+
+    def collected(
+        self, key: str, compute: Callable[[Place], dict[str, Any]], places: Sequence[Place] | None = None
+    ) -> Rows:
+        """The rows of a model: for each fold those of its seeds; at the places of the budget, or at others."""
+        found: dict[tuple[str, int], list[dict[str, Any]]] = {}
+        for place in self.places if places is None else places:
+            found.setdefault((place.split, place.fold), []).append(self.row(place, key, partial(compute, place)))
+        return list(found.values())
+
+
+def sums(rows: Sequence[Sequence[Mapping[str, Any]]], metric: str) -> Sums | None:
+    """A metric of a model, or None where it does not do that task."""
+    return Sums.of(rows, metric) if metric in rows[0][0] else None
+
+
+def by_step(rows: Sequence[Sequence[Mapping[str, Any]]], metric: str) -> list[Sums] | None:
+    """A metric of a model at each of the five future steps, or None where it does not do that task."""
+    if metric not in rows[0][0]:
+        return None
+    steps = [
+        [[{"windows": row["windows"], metric: row["steps"][metric][k]} for row in seeds] for seeds in rows]
+        for k in range(T_PRED)
+    ]
+    return [Sums.of(step, metric) for step in steps]
+
+
+def ranks(predictor: JepaPredictor, store: FrameStore, windows: Windows, output: Output) -> dict[str, Any]:
+    """RankMe and LDA rank of the latents, on windows spread evenly."""
+    chosen = torch.linspace(0, len(windows) - 1, min(RANKED_WINDOWS, len(windows))).long()
+    some = windows.select(chosen)
+    views = []
+    for number in range(VIEWS):
+        latent = predictor.predict(store, some, partial(view_of, number=number)).latent
+        assert latent is not None
+        views.append(latent.mean(1))
+    assert output.latent is not None
+    return representation(output.latent[chosen.numpy()].mean(1), np.stack(views, 1), some.episode.cpu().numpy())

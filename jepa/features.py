@@ -1,0 +1,59 @@
+"""Features of a frozen camera network in the place of pictures: each frame goes through it once, and is kept on
+disk."""
+
+import hashlib
+from dataclasses import replace
+from pathlib import Path
+
+import torch
+from safetensors.torch import load_file
+
+from jepa.camera import CameraTokenizer, pooled_features
+from jepa.checkpoint import save_tensors
+from jepa.config import PretrainConfig
+from jepa.frames import FrameStore
+from twin.console import progress_bar
+
+__all__ = ["with_camera_features"]
+
+NAME = "tensors.safetensors"
+
+
+def with_camera_features(store: FrameStore, config: PretrainConfig, kept: Path | None = None) -> FrameStore:
+    """A store whose camera holds pooled features (frame, 9, 1280) in half precision, where the network is frozen.
+
+    Args:
+        kept: directory in which features are kept and looked for, by the content of the recordings, the size of the
+            pictures and the weights of the network.
+    """
+    if "camera" not in store.values or config.model.camera != "frozen" or store.values["camera"].ndim == 3:
+        return store
+    pictures = store.values["camera"]
+    device = pictures.device
+    tokenizer = CameraTokenizer(config.model).to(device).eval()
+    place = kept / _name(store, tokenizer) if kept else None
+    if place and (place / NAME).exists():
+        features = load_file(place / NAME)["features"].to(device)
+    else:
+        parts, done = [], 0
+        with progress_bar() as bar:
+            task = bar.add_task("camera features", total=len(pictures))
+            for part in pooled_features(tokenizer, pictures):
+                parts.append(part)
+                done += len(part)
+                bar.update(task, completed=done)
+        features = torch.cat(parts)
+        if place:
+            save_tensors(place, {"features": features}, {})
+    return replace(store, values={**store.values, "camera": features})
+
+
+def _name(store: FrameStore, tokenizer: CameraTokenizer) -> str:
+    """Of the recordings, the pictures' size and the network."""
+    digest = hashlib.sha256()
+    for episode in store.episodes:
+        digest.update(episode.content_hash.encode())
+    digest.update(str(tuple(store.values["camera"].shape[1:])).encode())
+    for values in tokenizer.features.state_dict().values():
+        digest.update(values.cpu().numpy().tobytes())
+    return digest.hexdigest()[:16]

@@ -1,0 +1,105 @@
+"""`jepa heads`: heads on the frozen backbone of a run."""
+
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+
+from jepa.config import HeadConfig, load_config, save_config
+from jepa.frames import FrameStore
+from jepa.head_training import train_heads
+from jepa.inputs import Normalisers
+from jepa.pretraining import load_backbone
+from jepa.runs import RunDescription, write_description
+from jepa.splits import Split
+from jepa.stored_heads import heads_are_whole, heads_directory, save_heads
+from jepa.windows import complete_windows
+from jepa.workflows.configuration import check_same_config, heads_config, model_run
+from jepa.workflows.devices import pick_device
+from jepa.workflows.loading import load_frames, training_windows
+from jepa.workflows.stored_predictions import model_label, remove_predictions
+from twin.errors import UserError
+
+__all__ = ["heads_run"]
+
+
+def heads_run(
+    run: Path,
+    data: Sequence[Path],
+    *,
+    settings: Sequence[str] = (),
+    backbone: str = "pretrained",
+    missing: Sequence[str] = (),
+    resume: bool = False,
+    replace: bool = False,
+    device: str = "auto",
+    label: str = "heads",
+    store: FrameStore | None = None,
+) -> HeadConfig:
+    """Train the heads on the frozen backbone of a run, on the training part of `data` under the run's split;
+    returns the options of the heads.
+
+    Args:
+        settings: `key=value` of the heads (`heads.*`), or the seed.
+        backbone: pretrained, or a control: random (weights), zeroed (output).
+        missing: modalities that the heads are trained without.
+        resume: go on where training stopped; heads that are whole stay.
+        replace: train new ones in the place of those that are there.
+        store: the frames of `data` as `load_frames` gives them, where they are there already.
+
+    Raises:
+        UserError: the heads are there already, or the run or the data do not allow it.
+    """
+    place = pick_device(device)
+    description, made_with = model_run(run)
+    if made_with.supervised:
+        raise UserError(
+            f"was trained with its heads (paradigm {made_with.paradigm})",
+            run,
+            "evaluate it, or end it with jepa pretrain --resume",
+        )
+    config = heads_config(made_with, settings, backbone, tuple(missing))
+    directory = heads_directory(run, config.heads)
+    if directory.exists() and not replace:
+        if not resume:
+            raise UserError("the heads are trained already", directory, "use --replace, or --resume to go on")
+        if (directory / "config.yaml").exists():
+            check_same_config(load_config(directory / "config.yaml"), config, directory)
+        if heads_are_whole(directory):
+            return config.heads
+    store = store or load_frames(data, place, made_with, run)
+    parts = description.split_of(store)
+    normalisers = Normalisers.load(run / "stats.json")
+    # a random backbone is drawn from the seed that the run began with
+    model = load_backbone(run, made_with, config.heads.backbone, place)
+    if directory.exists() and replace:
+        shutil.rmtree(directory)
+    directory.mkdir(parents=True, exist_ok=True)
+    save_config(config, directory / "config.yaml")
+    heads = train_heads(
+        model,
+        store,
+        training_windows(store, parts.parts["train"], config),
+        complete_windows(store, parts.parts["val"], config.inputs.modalities),
+        normalisers,
+        config,
+        run=directory,
+        resume=resume,
+        label=label,
+    )
+    _note_trained(run, description, store, parts)
+    save_heads(heads, run)
+    shutil.rmtree(directory / "checkpoints", ignore_errors=True)
+    remove_predictions(run, model_label(description.name, config.heads, made_with))  # they are of other heads
+    return config.heads
+
+
+def _note_trained(run: Path, description: RunDescription, store: FrameStore, parts: Split) -> None:
+    """Add the training part to `run.json`, so that nobody evaluates on it."""
+    extra = RunDescription.of("model", description.name, store, parts, seed=description.seed).trained
+    known = set(description.trained)
+    new = [piece for piece in extra if piece not in known]
+    datasets = description.datasets | {dataset.name: dataset.hash for dataset in store.datasets}
+    if new or datasets != description.datasets:
+        write_description(
+            run, description.model_copy(update={"trained": description.trained + new, "datasets": datasets})
+        )

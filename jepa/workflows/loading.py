@@ -1,0 +1,63 @@
+"""The recordings as a model reads them: their frames, and the windows that it can be trained on."""
+
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+
+from jepa.config import PretrainConfig
+from jepa.features import with_camera_features
+from jepa.frames import FrameStore
+from jepa.windows import Windows, complete_windows
+from twin.errors import UserError
+
+__all__ = ["load_frames", "load_observed", "training_windows"]
+
+
+def load_frames(data: Sequence[Path], device: torch.device, config: PretrainConfig, run: Path) -> FrameStore:
+    """The frames that a model reads; features in place of pictures where its camera is frozen, kept in the run."""
+    store = FrameStore.load(data, device, config.inputs.modalities, config.inputs.image_size)
+    return with_camera_features(store, config, run / "features")
+
+
+def load_observed(
+    data: Sequence[Path], device: torch.device, config: PretrainConfig, run: Path, dropped: Sequence[str] = ()
+) -> FrameStore:
+    """The frames that trained heads predict from. Camera, radar and LiDAR that drop out, that the heads were trained
+    without, or that a recording does not hold, are not read: their frames count as lost, as a line says of the last.
+
+    Raises:
+        UserError: the heads read no such modality.
+    """
+    read = [name for name in config.inputs.modalities if name not in config.heads.missing]
+    unknown = set(dropped) - set(read)
+    if unknown:
+        raise UserError(f"the model reads no {sorted(unknown)[0]}", "--dropped", f"choose from {', '.join(read)}")
+    names = [name for name in read if name not in dropped]
+    store = FrameStore.load(data, device, names, config.inputs.image_size, absent_is_lost=True)
+    absent = [said for said in (_absence(store, name) for name in names) if said]
+    if absent:
+        print(f"not in the recordings, so all of its frames count as lost: {', '.join(absent)}", file=sys.stderr)
+    return with_camera_features(store, config, run / "features")
+
+
+def _absence(store: FrameStore, name: str) -> str:
+    """The name of a modality that recordings do not hold, and of how many where others do; else nothing."""
+    if name not in store.values:
+        return name
+    without = sum(not bool(store.valid[name][part.start : part.stop].any()) for part in store.episodes)
+    return f"{name} (in {without} of {len(store.episodes)})" if without else ""
+
+
+def training_windows(store: FrameStore, windows: Windows, config: PretrainConfig) -> Windows:
+    """The training windows in which nothing that the model reads is lost.
+
+    Raises:
+        UserError: there is none.
+    """
+    found = complete_windows(store, windows, config.inputs.modalities)
+    if not len(found):
+        names = " and ".join(config.inputs.modalities)
+        raise UserError(f"no training window has all of {names}", store.datasets[0].path, "use longer sequences")
+    return found

@@ -1,0 +1,190 @@
+"""The benchmark compares like with like, and measures what it says. How fast anything is, is nobody's assertion."""
+
+import copy
+import json
+import subprocess
+import sys
+
+import pytest
+import torch
+
+import jepa.bench.steps
+from jepa.bench import PARTS, Sizes, bench
+from jepa.bench.given import drive, frames_of
+from jepa.bench.plain import PlainJepa, PlainTraining, plain_names
+from jepa.bench.steps import compared_steps
+from jepa.camera import pooled_features
+from jepa.config import preset
+from jepa.inputs import WindowInputs
+from jepa.masking import draw_mask
+from jepa.objectives import pretraining_loss
+from jepa.pretraining import new_model
+from jepa.training import Plan
+from twin.errors import UserError
+
+TINY = Sizes(
+    repeats=1,
+    batch=2,
+    width=16,
+    cached_pixels=32,
+    trained_pixels=32,
+    pushes=2,
+    pixels=32,
+    windows=3,
+    pretrained=128,
+    predicted=64,
+)
+ROUNDING = 2e-4
+"""Of gradients, relative to the largest of their tensor: sums in another order."""
+CPU = torch.device("cpu")
+
+
+def paper(*settings):
+    tiny = ["model.width=16", "model.encoder_layers=2", "model.predictor_layers=1", "inputs.image_size=32"]
+    return preset("paper", [*tiny, *settings])
+
+
+def both_losses(config, batch=4):
+    """Model, loss and plain model, plain loss of the same windows under the same mask."""
+    torch.set_num_threads(1)
+    model = new_model(config)
+    with torch.no_grad():
+        for name, values in model.target.named_parameters():
+            if config.model.camera == "trained" or ".features." not in name:  # what is frozen is so in both branches
+                values.add_(0.05 * torch.randn(values.shape, generator=torch.Generator().manual_seed(values.numel())))
+    plain = PlainJepa(model, config.model).train()
+    frames = frames_of(model.layout.modalities, batch + 12, 32, CPU)
+    index = drive(batch)
+    kept = dict(frames)
+    if config.model.camera == "frozen":
+        kept["camera"] = torch.cat(
+            list(pooled_features(model.context.embedding.tokenizers["camera"], frames["camera"]))
+        )
+    windows = WindowInputs(kept, index)
+    generator = torch.Generator().manual_seed(4)
+    hidden = draw_mask(model.layout, batch, config.mask.kinds, config.mask.ratio, generator)
+    model.train()
+    inputs = windows.whole(slice(None), model.layout.modalities)
+    loss, _ = pretraining_loss(model, inputs, hidden, config.objective, generator)
+    plain_loss = plain.loss({name: values[index] for name, values in frames.items()}, hidden)
+    return model, loss, plain, plain_loss
+
+
+@pytest.mark.parametrize("kind", ["temporal-block", "joint-future"])
+def test_the_plain_model_has_the_same_loss_and_the_same_gradients(kind):
+    config = paper("model.batch_norm=frozen", f"mask.kinds={{{kind}: 1}}")
+    model, loss, plain, plain_loss = both_losses(config)
+    assert float(loss.detach()) == pytest.approx(float(plain_loss.detach()), rel=1e-5)
+    loss.backward()
+    plain_loss.backward()
+    theirs = dict(plain.named_parameters())
+    names = plain_names(model.state_dict())
+    compared = 0
+    for name, values in model.named_parameters():
+        if not values.requires_grad:
+            continue
+        wanted = theirs[names[name]].grad
+        scale = max(float(wanted.abs().max()), 1e-6)
+        assert float((values.grad - wanted).abs().max()) < ROUNDING * scale, name
+        compared += values.numel()
+    assert compared > 4_000_000, "EfficientNet is among them"
+
+
+def test_kept_features_of_a_frozen_camera_give_the_loss_of_its_pictures():
+    config = paper("model.batch_norm=frozen", "model.camera=frozen")
+    _, loss, plain, plain_loss = both_losses(config)
+    assert float(loss.detach()) == pytest.approx(float(plain_loss.detach()), rel=1e-3), (
+        "features are kept in half precision"
+    )
+    plain_loss.backward()
+    camera = plain.context.tokenizers["camera"]
+    assert all(values.grad is None for values in camera.features.parameters())
+    assert camera.project.weight.grad is not None
+
+
+def test_a_plain_step_learns_and_moves_the_target():
+    config = preset("paper", ["model.width=16", "inputs.modalities=[gps, rf]", "model.predictor_layers=1"])
+    model = new_model(config)
+    frames = frames_of(("gps", "rf"), 40, 0, CPU)
+    training = PlainTraining(PlainJepa(model, config.model), frames, Plan(1, 1e-2))
+    before = copy.deepcopy(training.model)
+    hidden = draw_mask(model.layout, 16, {"joint-future": 1.0}, 0.5, torch.Generator().manual_seed(1))
+    losses = [float(training.step(drive(16), hidden, 0.9)) for _ in range(8)]
+    assert losses[-1] < losses[0]
+    moved = dict(training.model.named_parameters())
+    for name, values in before.named_parameters():
+        if name.startswith("target.encoder") and "norm" not in name:
+            assert not torch.equal(values, moved[name])
+    assert not torch.equal(before.mask_token, training.model.mask_token)
+
+
+def test_both_sides_see_the_same_windows(monkeypatch):
+    seen = {"project": [], "plain": []}
+    steps, plain_steps = jepa.bench.steps._steps, jepa.bench.steps._plain_steps
+
+    def watched(model, windows, config, drawn, seed):
+        seen["project"].append(torch.cat(drawn).tolist())
+        steps(model, windows, config, drawn, seed)
+
+    def watched_plain(plain, windows, model, config, drawn):
+        seen["plain"].append(torch.cat(drawn).tolist())
+        plain_steps(plain, windows, model, config, drawn)
+
+    monkeypatch.setattr(jepa.bench.steps, "_steps", watched)
+    monkeypatch.setattr(jepa.bench.steps, "_plain_steps", watched_plain)
+    sizes = Sizes(repeats=1, batch=2, width=16, cached_pixels=32)
+    report = compared_steps("frozen", sizes, CPU, compiled=False)
+    assert seen["project"] == seen["plain"]
+    assert len(seen["plain"]) == 2
+    ratio = report["plain_step_ms_cached"] / report["train_step_ms_cached"]
+    assert report["train_step_ratio_cached"] == pytest.approx(ratio)
+
+
+def test_a_compiled_model_is_the_same_model():
+    config = paper("inputs.modalities=[gps, rf]")
+    model = new_model(config).eval()
+    history = {name: values[drive(3)[:, :8]] for name, values in frames_of(("gps", "rf"), 20, 0, CPU).items()}
+    wanted = model.future_latents(history).predicted["rf"]
+    names = set(model.state_dict())
+    model.compile_transformers("eager")
+    assert torch.allclose(model.future_latents(history).predicted["rf"], wanted, atol=1e-6)
+    assert set(model.state_dict()) == names, "a checkpoint does not notice"
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("part", PARTS)
+def test_every_part_measures_something(part):
+    torch.set_num_threads(1)
+    report = bench([part], sizes=TINY)
+    figures = {
+        name: value for name, value in report.items() if name.endswith(("_s", "_ms", "_batch1")) or "ratio" in name
+    }
+    assert figures
+    assert all(value > 0 for value in figures.values())
+    assert report["device"] == "cpu"
+    assert report["threads"] == 1
+
+
+def test_all_parts_together_have_every_figure(monkeypatch):
+    said = []
+    for part in PARTS:
+        monkeypatch.setitem(PARTS, part, lambda *rest, part=part: {part: 1.23456789})
+    assert list(bench(note=said.append)) == ["device", "threads", "compiled", *PARTS]
+    assert bench()["predict"] == 1.235
+    assert said == [f"measuring {part}" for part in PARTS]
+
+
+def test_the_command_prints_one_json_object():
+    done = subprocess.run(
+        [sys.executable, "-m", "jepa.cli", "bench", "predict", "--json"],
+        check=True,
+        capture_output=True,
+        text=True,
+    )
+    report = json.loads(done.stdout)
+    assert report["predict_windows_per_s"] > 0
+
+
+def test_an_unknown_part_is_named():
+    with pytest.raises(UserError, match="unknown part 'sweep'"):
+        bench(["sweep"])
