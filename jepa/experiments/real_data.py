@@ -79,7 +79,7 @@ FULL_SHARE, LARGEST_REPEAT = 0.3, 3.0
 
 
 def run(out: Path, data: Sequence[Path] = (), budget: str = "default") -> None:
-    """Compute the rows that are missing, then print the tables and write them to `out`.
+    """Compute the rows that are missing, seed by seed; write the tables to `out` after each, and print the last.
 
     Raises:
         UserError: no recordings are named, or an unknown budget, or rows of another budget lie in `out`.
@@ -92,18 +92,24 @@ def run(out: Path, data: Sequence[Path] = (), budget: str = "default") -> None:
     places = [place for path in data for place in _places(path, spent)]
     rows = RowStore(out / "rows", {"name": budget, **as_json(spent), "data": checked_hashes(places)})
     rows.row("twin/data", partial(made, TWIN, _twin_path(out), spent.twin_episodes))
-    stages = [list(_backbones(out, spent))]
-    for seed in range(spent.seeds):  # a run that is stopped early has a whole table of fewer seeds
-        of_seed = [place for place in places if place.seed == seed]
-        stages.append(list(_twin_heads(out, spent, seed)))
-        if seed == LATENTS_SEED:
-            stages.append(list(_with_sites(out, list(data), spent)))
-        stages.append([*_adapted(out, of_seed, spent), *_alone(out, of_seed, spent)])
-    found = compute_rows(rows, stages)
-    page = _page({"twin/data": rows.row("twin/data", dict), **found}, [path.name for path in data], budget, spent)
-    (out / "real_data.md").write_text(page)
-    write_json(out / "real_data.json", found)
+    found = compute_rows(rows, [list(_backbones(out, spent))])
+    found["twin/data"] = rows.row("twin/data", dict)
+    page = ""
+    for seed in range(spent.seeds):
+        found |= compute_rows(rows, list(_stages(out, list(data), places, spent, seed)))
+        page = _page(found, [path.name for path in data], budget, spent, seed + 1)
+        (out / "real_data.md").write_text(page)
+        write_json(out / "real_data.json", found)
     print(page)
+
+
+def _stages(out: Path, data: list[Path], places: Sequence[Place], budget: Budget, seed: int) -> Iterator[list[Job]]:
+    """The rows of a seed, after those of the backbones."""
+    of_seed = [place for place in places if place.seed == seed]
+    yield list(_twin_heads(out, budget, seed))
+    if seed == LATENTS_SEED:
+        yield list(_with_sites(out, data, budget))
+    yield [*_adapted(out, of_seed, budget), *_alone(out, of_seed, budget)]
 
 
 def _splits(budget: Budget) -> list[tuple[str, int]]:
@@ -305,11 +311,16 @@ def _rival_row(out: Path, place: Place, budget: Budget, share: float) -> dict[st
     return rival_row(_rival_place(out, place.seed), samples, plan, place.seed)
 
 
-def _page(rows: dict[str, dict[str, Any]], scenarios: list[str], budget: str, spent: Budget) -> str:
-    """What pretraining adds on the twin, then for the sites the goals, the power lost, pairs, and the other tasks."""
+def _page(rows: dict[str, dict[str, Any]], scenarios: list[str], budget: str, spent: Budget, seeds: int) -> str:
+    """What pretraining adds on the twin, then for the sites the goals, the power lost, pairs, and the other tasks.
+
+    Args:
+        seeds: how many are there.
+    """
     table = _Table(rows, scenarios)
     split = f"{len(spent.folds)} folds" if spent.folds else "split blocked"
-    under = f"{split}, {spent.seeds} seed{'s' if spent.seeds > 1 else ''}"
+    under = f"{split}, {seeds} seed{'s' if seeds > 1 else ''}"
+    under += "" if seeds == spent.seeds else f" of {spent.seeds}"
     lines = [f"Budget `{budget}`: {', '.join(f'{key} {value}' for key, value in as_json(spent).items())}.", ""]
     lines += [_cost(rows), ""]
     lines += [f"### {TWIN}, held-out drives: power lost, dB [95 % interval] (top-1)", "", table.on_twin(), ""]

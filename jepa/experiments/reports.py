@@ -5,7 +5,7 @@ from typing import Any
 
 from jepa.experiments.table import markdown_table
 
-__all__ = ["report_table"]
+__all__ = ["COLUMNS", "report_table"]
 
 COLUMNS = (
     ("ADE m", "localization", "ade_m"),
@@ -15,6 +15,7 @@ COLUMNS = (
     ("power lost dB", "beam", "l1_rsrp_db"),
     ("RSSI MAE dB", "rssi", "mae_db"),
 )
+"""Of the table: title, task, metric."""
 
 
 def report_table(reports: Mapping[str, Mapping[str, Any]]) -> str:

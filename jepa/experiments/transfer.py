@@ -15,7 +15,7 @@ by the seed, and those of fewer are among those of more. Nothing is chosen on va
 real drives. Statistics of the inputs are those of the drives of the cell; with none, those of all, read without labels.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -143,7 +143,7 @@ def shuffled(store: FrameStore) -> FrameStore:
 
 
 def run(out: Path, data: Sequence[Path] = (), budget: str = "default") -> None:
-    """Compute the rows that are missing, then print the tables, draw the figures and write both to `out`.
+    """Compute the rows that are missing, seed by seed; write tables and figures to `out` after each, print the last.
 
     Args:
         data: datasets of real sites, one directory each; without any, two scenarios of the twin stand in.
@@ -159,20 +159,32 @@ def run(out: Path, data: Sequence[Path] = (), budget: str = "default") -> None:
     rows = RowStore(out / "rows", {"name": budget, **as_json(spent), "data": checked_hashes(places)})
     twin = rows.row("twin/data", partial(made, TWIN, _twin(out), spent.twin_episodes))
     counts = {path: _counts([place for place in places if place.path == path], spent) for path in sites}
-    found = compute_rows(
-        rows,
-        [
-            list(_backbones(out, sites, spent)),
-            list(_heads(out, sites, spent)),
-            [job for place in places for job in _cells(out, place, sites, counts[place.path], spent)],
-        ],
-    )
-    results = Results({"twin/data": twin, **found}, {path.name: counts[path] for path in sites}, budget, as_json(spent))
-    results.draw(out)
-    page = results.page()
-    (out / "transfer.md").write_text(page)
-    write_json(out / "transfer.json", results.as_json())
+    found = {"twin/data": twin}
+    page = ""
+    for seed in range(spent.seeds):
+        found |= compute_rows(rows, list(_stages(out, places, sites, counts, spent, seed)))
+        told = {path.name: counts[path] for path in sites}
+        results = Results(found, told, budget, as_json(replace(spent, seeds=seed + 1)))
+        results.draw(out)
+        page = results.page()
+        (out / "transfer.md").write_text(page)
+        write_json(out / "transfer.json", results.as_json())
     print(page)
+
+
+def _stages(
+    out: Path,
+    places: Sequence[Place],
+    sites: Sequence[Path],
+    counts: Mapping[Path, Sequence[Count]],
+    budget: Budget,
+    seed: int,
+) -> Iterator[list[Job]]:
+    """The rows of a seed: backbones, heads on them, cells."""
+    yield list(_backbones(out, sites, seed, budget))
+    yield list(_heads(out, sites, seed, budget))
+    of_seed = [place for place in places if place.seed == seed]
+    yield [job for place in of_seed for job in _cells(out, place, sites, counts[place.path], budget)]
 
 
 def _stand_in(out: Path, scenario: str, budget: Budget) -> Path:
@@ -214,17 +226,15 @@ def _config(budget: Budget, seed: int, steps: int) -> PretrainConfig:
     return preset("best", [*settings, *budget.more])
 
 
-def _backbones(out: Path, sites: Sequence[Path], budget: Budget) -> Iterator[Job]:
-    for seed in range(budget.seeds):
-        for source in _sources(out, sites):
-            yield f"{source.name}/seed-{seed}/pretraining", partial(_pretrained, out, source, budget, seed)
+def _backbones(out: Path, sites: Sequence[Path], seed: int, budget: Budget) -> Iterator[Job]:
+    for source in _sources(out, sites):
+        yield f"{source.name}/seed-{seed}/pretraining", partial(_pretrained, out, source, budget, seed)
 
 
-def _heads(out: Path, sites: Sequence[Path], budget: Budget) -> Iterator[Job]:
-    for seed in range(budget.seeds):
-        for source in _sources(out, sites):
-            yield f"{source.name}/seed-{seed}/heads", partial(_heads_row, out, source, budget, seed)
-        yield f"twin/seed-{seed}/gru_cascade", partial(_rival_on_twin, out, budget, seed)
+def _heads(out: Path, sites: Sequence[Path], seed: int, budget: Budget) -> Iterator[Job]:
+    for source in _sources(out, sites):
+        yield f"{source.name}/seed-{seed}/heads", partial(_heads_row, out, source, budget, seed)
+    yield f"twin/seed-{seed}/gru_cascade", partial(_rival_on_twin, out, budget, seed)
 
 
 def _cells(out: Path, place: Place, sites: Sequence[Path], counts: Sequence[Count], budget: Budget) -> Iterator[Job]:

@@ -7,7 +7,8 @@ import pytest
 import torch
 
 from jepa import workflows
-from jepa.experiments import checkpoint, reports
+from jepa.experiments import checkpoint
+from jepa.experiments.reports import COLUMNS
 from jepa.frames import FrameStore
 from jepa.predictor import JepaPredictor
 from jepa.splits import make_split
@@ -46,7 +47,7 @@ def test_what_it_scored_lies_beside_it(made):
         assert report["windows"] == reports["checkpoint"]["windows"], "judged on the same windows"
         (line,) = [line for line in page.splitlines() if line.startswith(f"| {name} |")]
         cells = [cell.strip() for cell in line.split("|")[2:-1]]
-        for cell, (_, task, metric) in zip(cells, reports.COLUMNS, strict=True):
+        for cell, (_, task, metric) in zip(cells, COLUMNS, strict=True):
             assert cell.startswith(f"{report[task][metric]['value']:.3f} [") if task in report else not cell
 
 

@@ -144,6 +144,24 @@ def test_what_is_wrong_with_the_request_is_said_before_anything_is_made(tmp_path
 
 
 @pytest.mark.long
+def test_a_run_that_stops_after_a_seed_leaves_its_page(finished, dataset, tmp_path, monkeypatch):
+    out, whole = tmp_path / "stopped", real_data._stages
+
+    def stopped(*given):
+        if given[-1] == 1:
+            raise KeyboardInterrupt
+        return whole(*given)
+
+    shutil.copytree(finished, out, ignore=shutil.ignore_patterns("*.md", "real_data.json"))
+    monkeypatch.setitem(real_data.BUDGETS, "nano", NANO)
+    monkeypatch.setattr(real_data, "_stages", stopped)
+    with pytest.raises(KeyboardInterrupt):
+        run(out, [dataset], "nano")
+    assert "1 folds, 1 seed of 2: against the best baseline" in (out / "real_data.md").read_text()
+    assert not [key for key in json.loads((out / "real_data.json").read_text()) if "seed-1/gru" in key]
+
+
+@pytest.mark.long
 def test_rows_of_other_data_of_the_same_name_are_not_taken(finished, dataset, tmp_path, monkeypatch):
     monkeypatch.setitem(real_data.BUDGETS, "nano", NANO)
     other = tmp_path / dataset.name
