@@ -234,8 +234,14 @@ def _pretrained_with_sites(out: Path, data: list[Path], split: str, fold: int) -
     """A row without numbers: one more epoch on the twin and the sites' unlabelled training drives, and twin heads."""
     start, run = _twin_run(out, LATENTS_SEED, "latents"), _with_sites_run(out, split, fold)
     config = load_config(start / "config.yaml")
+    inputs = config.inputs.model_copy(update={"normalise": "by-dataset"})  # a site has its own axes, scale and unit
     config = config.model_copy(
-        update={"epochs": 1, "learning_rate": config.learning_rate / 2, "first_share": 1 - REAL_SHARE}
+        update={
+            "epochs": 1,
+            "learning_rate": config.learning_rate / 2,
+            "first_share": 1 - REAL_SHARE,
+            "inputs": inputs,
+        }
     )
     workflows.pretrain_run(
         [_twin_path(out), *data], run, config, split=split, fold=fold, resume=True, start=start, label=""
