@@ -33,8 +33,8 @@ def adjacent_batches(
     """Groups of `group` windows that start at consecutive frames, in any order, in whole batches.
 
     Where the groups of an episode begin changes from epoch to epoch. What is left over at the ends of runs of
-    consecutive windows is grouped together, so that every window is drawn at most once an epoch. The number of batches
-    is that of independent draws.
+    consecutive windows is grouped together, so that every window is drawn at most once an epoch; what does not fill a
+    group comes last, so that batches hold whole groups. The number of batches is that of independent draws.
     """
     if group == 1 or len(index) <= batch_size:
         return independent_batches(len(index), batch_size, seed, epoch)
@@ -48,7 +48,8 @@ def adjacent_batches(
         groups += list(run[offset : offset + whole].reshape(-1, group))
         rest += [run[:offset], run[offset + whole :]]
     left = np.concatenate(rest)
-    groups += [part for part in np.array_split(left, range(group, len(left), group)) if len(part)]
-    order = np.concatenate([groups[number] for number in generator.permutation(len(groups))])
+    whole = len(left) // group * group
+    groups += list(left[:whole].reshape(-1, group))
+    order = np.concatenate([*(groups[number] for number in generator.permutation(len(groups))), left[whole:]])
     whole = len(order) // batch_size * batch_size
     return list(torch.from_numpy(order[:whole]).split(batch_size))

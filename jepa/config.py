@@ -74,7 +74,9 @@ class ModelConfig(_Section):
         description="tokens a frame that read its modalities in the encoder's first layer and go on alone; 0: none",
     )
     tokenizers: Literal["trained", "frozen"] = Field(
-        default="trained", description="frozen: they stay as drawn, so that training cannot lose what they keep"
+        default="trained",
+        description="frozen: their weights stay as drawn, so that training cannot lose what they keep; batch norms"
+        " still follow the data (model.batch_norm)",
     )
     camera: Literal["trained", "frozen"] = Field(
         default="trained", description="EfficientNet-B0; frozen: its features are computed once a frame"

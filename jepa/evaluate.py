@@ -29,9 +29,14 @@ BY_SPECTRUM = "beam_by_spectrum"
 SPECTRUM_METRICS = ("top1", "top3", "l1_rsrp_db")
 
 
-def site_floor(samples: Samples) -> float:
-    """Floor of a site, linear: the median over frames of the weakest beam's power."""
-    return float(np.median(samples.power.cpu().numpy().min(-1)))
+def site_floor(samples: Samples) -> Float[np.ndarray, "window"]:
+    """Floor of the site of every window, linear: the median over its frames of the weakest beam's power."""
+    weakest = samples.power.cpu().numpy().min(-1)
+    site = np.zeros(len(weakest), int) if samples.site is None else samples.site.cpu().numpy()
+    floor = np.empty(len(weakest), weakest.dtype)
+    for number in np.unique(site):
+        floor[site == number] = np.median(weakest[site == number])
+    return floor
 
 
 def measures_of(output: Output, samples: Samples) -> dict[str, dict[str, Measure]]:

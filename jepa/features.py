@@ -6,23 +6,25 @@ from dataclasses import replace
 from pathlib import Path
 
 import torch
-from safetensors.torch import load_file
 
 from jepa.camera import CameraTokenizer, pooled_features
-from jepa.checkpoint import save_tensors
+from jepa.checkpoint import load_tensors, save_tensors
 from jepa.config import PretrainConfig
 from jepa.frames import FrameStore
+from jepa.model import JepaModel
 from twin.console import progress_bar
 
 __all__ = ["with_camera_features"]
 
-NAME = "tensors.safetensors"
 
-
-def with_camera_features(store: FrameStore, config: PretrainConfig, kept: Path | None = None) -> FrameStore:
+def with_camera_features(
+    store: FrameStore, config: PretrainConfig, kept: Path | None = None, model: JepaModel | None = None
+) -> FrameStore:
     """A store whose camera holds pooled features (frame, 9, 1280) in half precision, where the network is frozen.
 
     Args:
+        model: whose network it is, with the weights that it was trained and stored with; before there is a model, the
+            network is that of the configuration.
         kept: directory in which features are kept and looked for, by the content of the recordings, the size of the
             pictures and the weights of the network.
     """
@@ -30,10 +32,10 @@ def with_camera_features(store: FrameStore, config: PretrainConfig, kept: Path |
         return store
     pictures = store.values["camera"]
     device = pictures.device
-    tokenizer = CameraTokenizer(config.model).to(device).eval()
+    tokenizer = _tokenizer_of(model) if model else CameraTokenizer(config.model).to(device).eval()
     place = kept / _name(store, tokenizer) if kept else None
-    if place and (place / NAME).exists():
-        features = load_file(place / NAME)["features"].to(device)
+    if place and place.exists():
+        features = load_tensors(place)[0]["features"].to(device)
     else:
         parts, done = [], 0
         with progress_bar() as bar:
@@ -46,6 +48,12 @@ def with_camera_features(store: FrameStore, config: PretrainConfig, kept: Path |
         if place:
             save_tensors(place, {"features": features}, {})
     return replace(store, values={**store.values, "camera": features})
+
+
+def _tokenizer_of(model: JepaModel) -> CameraTokenizer:
+    tokenizer = model.context.embedding.tokenizers["camera"]
+    assert isinstance(tokenizer, CameraTokenizer)
+    return tokenizer
 
 
 def _name(store: FrameStore, tokenizer: CameraTokenizer) -> str:

@@ -14,10 +14,10 @@ from jepa.config import HeadConfig, ModelConfig, PretrainConfig
 from jepa.frames import FrameStore
 from jepa.frozen_latents import CHUNK, latents_of
 from jepa.heads import Heads
-from jepa.inputs import Normalisers, WindowInputs, dataset_of_windows, relative
+from jepa.inputs import Normalisers, WindowInputs, relative
 from jepa.model import JepaModel, Latents
 from jepa.training import Plan, fit
-from jepa.windows import Windows
+from jepa.windows import Windows, dataset_of_windows
 from twin.errors import UserError
 
 __all__ = ["HeadData", "fit_estimate", "head_loss", "train_heads"]

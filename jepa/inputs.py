@@ -14,16 +14,10 @@ from jepa.config import InputConfig
 from jepa.frames import Dataset, FrameStore
 from jepa.preprocess import FITTED, Normaliser
 from jepa.sharing import SharedFrames, share
-from jepa.windows import T_OBS, Windows
+from jepa.windows import T_OBS, Windows, dataset_of_windows
 from twin.errors import UserError
 
-__all__ = ["SMALL", "Normalisers", "WindowInputs", "balanced", "dataset_of_windows", "relative", "window_scale"]
-
-
-def dataset_of_windows(store: FrameStore, windows: Windows) -> Int[Tensor, "window"]:
-    """The dataset of every window."""
-    numbers = torch.tensor([episode.dataset for episode in store.episodes])
-    return numbers[windows.episode]
+__all__ = ["SMALL", "Normalisers", "WindowInputs", "balanced", "relative", "window_scale"]
 
 
 def balanced(of_window: Int[Tensor, "window"], first_share: float) -> Int[Tensor, "row"]:
@@ -58,10 +52,18 @@ class Normalisers:
 
     @classmethod
     def fit(cls, store: FrameStore, windows: Windows, config: InputConfig) -> "Normalisers":
-        """Statistics of the frames of the training windows."""
-        if config.normalise == "together":
-            return cls({"*": Normaliser.fit(store, windows, config.frame)})
+        """Statistics of the frames of the training windows.
+
+        Raises:
+            UserError: several datasets are to share what each site has of its own: a street, or the unit of its powers.
+        """
         of_window = dataset_of_windows(store, windows)
+        if config.normalise == "together":
+            own = {"inputs.frame": config.frame == "site", "inputs.power": config.power == "window"}
+            if any(own.values()) and len(torch.unique(of_window)) > 1:
+                what = f"several datasets have one statistic, and {' and '.join(n for n in own if own[n])} is of a site"
+                raise UserError(what, "inputs.normalise", "set inputs.normalise=by-dataset")
+            return cls({"*": Normaliser.fit(store, windows, config.frame)})
         return cls(
             {
                 dataset.name: Normaliser.fit(store, windows.select(of_window == number), config.frame)

@@ -108,12 +108,15 @@ def localization_measures(
 
 
 def beam_measures(
-    logits: Float[np.ndarray, "window 5 64"], power: Float[np.ndarray, "window 5 64"], floor: float
+    logits: Float[np.ndarray, "window 5 64"],
+    power: Float[np.ndarray, "window 5 64"],
+    floor: Float[np.ndarray, "window"],
 ) -> dict[str, Measure]:
     """Beam metrics from scores and the measured linear power.
 
     `l1_rsrp_db` is the mean of 10 log10(RSRP of the best beam / RSRP of the predicted one) (paper, eq. 41);
-    `l1_rsrp_above_floor_db` the same after subtracting the site's `floor` (linear), which otherwise compresses it.
+    `l1_rsrp_above_floor_db` the same after subtracting the `floor` of each window's site (linear), which otherwise
+    compresses it.
     `dba` is the mean over k = 1..3 of 1 - min(min_{j<=k} |q_j - q| / 5, 1), not circular.
     """
     ranked = np.argsort(-logits, axis=-1, kind="stable")
@@ -122,7 +125,8 @@ def beam_measures(
     chosen = np.take_along_axis(power, ranked[..., :1], -1)[..., 0]
     peak = power.max(-1)
     lost_db = 10 * np.log10(np.maximum(peak, POWER_FLOOR) / np.maximum(chosen, POWER_FLOOR))
-    above = np.maximum(np.stack([peak, chosen]) - floor, max(0.01 * floor, POWER_FLOOR))
+    floor = floor[:, None]
+    above = np.maximum(np.stack([peak, chosen]) - floor, np.maximum(0.01 * floor, POWER_FLOOR))
     near = np.abs(ranked[..., :DBA_K] - best[..., None]) / DBA_DELTA
     reached = np.minimum(np.minimum.accumulate(near, -1), 1)
     return {

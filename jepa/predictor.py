@@ -13,7 +13,7 @@ from jepa.config import PretrainConfig, load_config
 from jepa.frames import FrameStore
 from jepa.frozen_latents import CHUNK, latents_of
 from jepa.heads import TASK_MODALITY, Heads
-from jepa.inputs import SMALL, Normalisers, dataset_of_windows, relative
+from jepa.inputs import SMALL, Normalisers, relative
 from jepa.model import JepaModel
 from jepa.predict import Output
 from jepa.preprocess import FITTED, Normaliser
@@ -21,7 +21,7 @@ from jepa.pretraining import check_missing, load_backbone
 from jepa.samples import History
 from jepa.sharing import SharedFrames, WindowValues
 from jepa.stored_heads import chosen_heads, load_heads
-from jepa.windows import T_OBS, T_PRED, Windows
+from jepa.windows import T_OBS, T_PRED, Windows, dataset_of_windows
 from twin.errors import UserError
 
 __all__ = ["JepaPredictor"]

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from jepa.frames import FrameStore
 from jepa.sharing import WindowValues
-from jepa.windows import T_OBS, Windows
+from jepa.windows import T_OBS, Windows, dataset_of_windows
 
 __all__ = ["History", "Samples"]
 
@@ -80,6 +80,7 @@ class Samples:
         position_m: measured position in the future frames.
         best_beam: strongest measured beam of the future frames.
         episode: episode of every window: the unit of every interval.
+        site: dataset of every window, each with a floor of its own; None where all are of one.
     """
 
     history: History
@@ -87,6 +88,7 @@ class Samples:
     position_m: Float[Tensor, "window 5 2"]
     best_beam: Int[Tensor, "window 5"]
     episode: Int[Tensor, "window"]
+    site: Int[Tensor, "window"] | None = None
 
     def __len__(self) -> int:
         return len(self.episode)
@@ -101,6 +103,7 @@ class Samples:
             position_m=gps[windows.future],
             best_beam=store.best_beam[windows.future],
             episode=windows.episode,
+            site=dataset_of_windows(store, windows),
         )
 
     def select(self, rows: Tensor) -> "Samples":
@@ -111,4 +114,5 @@ class Samples:
             self.position_m[rows],
             self.best_beam[rows],
             self.episode[rows],
+            None if self.site is None else self.site[rows],
         )

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from jepa.frames import TARGETS, FrameStore
 
-__all__ = ["T_OBS", "T_PRED", "T_WINDOW", "Piece", "Windows", "complete_windows", "cut_windows"]
+__all__ = ["T_OBS", "T_PRED", "T_WINDOW", "Piece", "Windows", "complete_windows", "cut_windows", "dataset_of_windows"]
 
 T_OBS = 8
 """Observed frames."""
@@ -92,3 +92,9 @@ def complete_windows(store: FrameStore, windows: Windows, modalities: Sequence[s
     whole = valid[windows.index].all(1)
     found = windows.select(whole)
     return replace(found, invalid=windows.invalid + int((~whole).sum()))
+
+
+def dataset_of_windows(store: FrameStore, windows: Windows) -> Int[Tensor, "window"]:
+    """The dataset of every window."""
+    numbers = torch.tensor([episode.dataset for episode in store.episodes])
+    return numbers[windows.episode]

@@ -8,9 +8,11 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from jepa.frames import FrameStore
 from jepa.predict import Output
 from jepa.samples import History, Samples
-from jepa.windows import T_PRED
+from jepa.splits import Split
+from jepa.windows import T_PRED, complete_windows
 
 __all__ = ["Baseline", "TorchState", "as_output"]
 
@@ -33,6 +35,14 @@ class Baseline(ABC):
     @abstractmethod
     def fit(self, train: Samples, val: Samples, seed: int) -> None:
         """Fit on `train`; hyperparameters are chosen on `val`, which may be empty."""
+
+    def samples(self, store: FrameStore, split: Split) -> dict[str, Samples]:
+        """The samples of every part. Windows in which a frame of what is read was lost are predicted, but neither
+        trained nor chosen on."""
+        lossy = dict(split.parts)
+        for part in ("train", "val"):
+            lossy[part] = complete_windows(store, lossy[part], self.needs)
+        return {part: Samples.gather(store, windows) for part, windows in lossy.items()}
 
     @abstractmethod
     def predict(self, history: History) -> Output:

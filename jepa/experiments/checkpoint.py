@@ -12,8 +12,6 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from rich.console import Console
-
 from jepa import workflows
 from jepa.config import PretrainConfig, preset
 from jepa.experiments.in_view import in_view
@@ -66,7 +64,6 @@ SENSORS = ("camera", "radar", "lidar")
 MODALITIES = (*SENSORS, "gps", "rf")
 BASELINES = ("hold_last", "constant_velocity", "kalman", "gru_cascade")
 MOST_WORKERS = 8
-_console = Console(stderr=True)
 
 
 def run(out: Path, data: Sequence[Path] = (), budget: str = "default") -> None:
@@ -114,6 +111,7 @@ def _config(budget: Budget) -> PretrainConfig:
     """`best` with all modalities; the camera is as it was drawn, so that its features are computed once a frame."""
     settings = [
         f"inputs.modalities=[{', '.join(MODALITIES)}]",
+        "inputs.normalise=by-dataset",
         f"inputs.image_size={budget.image_size}",
         "model.width=64",
         "model.camera=frozen",
@@ -127,7 +125,7 @@ def _config(budget: Budget) -> PretrainConfig:
 
 
 def _evaluated(out: Path, small: Path, recordings: Sequence[Path]) -> dict[str, dict[str, Any]]:
-    """Reports of the checkpoint on its test part, whole, by scenario and without each modality, and of baselines."""
+    """Reports of the checkpoint on its test part, whole and without each modality, and of baselines."""
     found = {"checkpoint": workflows.evaluate_run(small, recordings)}
     for gone in (*((name,) for name in SENSORS), SENSORS):
         name = f"checkpoint, {', '.join(gone)} gone"

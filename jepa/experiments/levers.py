@@ -4,7 +4,8 @@ Each lever is a change of pretraining, of the heads or of how they are adapted. 
 `drive_by` (that of `none` serves where the lever changes no pretraining; with real windows it is pretrained on from
 there), its heads are trained there and then adapted to the training drives of each site, like those of `best` without
 it (`none`), in as many optimiser steps. Beside each stands its control: the same heads on random weights. The test part
-is never looked at: what is chosen here may be judged there. What came of it is written in `LOG.md`.
+of a fold is never looked at; but the validation drives of one fold are test drives of another, so that what is chosen
+here on some folds is judged without that favour on the others alone. What came of it is written in `LOG.md`.
 """
 
 from collections.abc import Iterator, Sequence
@@ -18,6 +19,7 @@ import torch
 from jepa.augment import Augmentation
 from jepa.config import PretrainConfig, preset
 from jepa.experiments.comparison import difference, mean
+from jepa.experiments.in_view import in_view
 from jepa.experiments.real_data import HEADS
 from jepa.experiments.side_by_side import Job, as_json, compute_rows
 from jepa.experiments.sites import Place, checked_hashes, made, row_of, sums_at
@@ -25,14 +27,14 @@ from jepa.experiments.table import RowStore, markdown_table, write_json
 from jepa.experiments.transfer import STAND_INS, TWIN
 from jepa.frames import FrameStore
 from jepa.head_training import train_heads
-from jepa.inputs import Normalisers, WindowInputs, balanced, dataset_of_windows
+from jepa.inputs import Normalisers, WindowInputs, balanced
 from jepa.model import JepaModel
 from jepa.predictor import JepaPredictor
 from jepa.pretraining import load_backbone, new_model, pretrain
 from jepa.samples import Samples
 from jepa.splits import make_split
 from jepa.stored_heads import load_heads, save_heads
-from jepa.windows import Windows, complete_windows
+from jepa.windows import Windows, complete_windows, dataset_of_windows
 from jepa.workflows import pick_device
 from twin.errors import UserError
 
@@ -174,7 +176,7 @@ def run(out: Path, data: Sequence[Path] = (), budget: str = "default") -> None:
 
 def _stand_in(out: Path, scenario: str, budget: Budget) -> Path:
     place = out / "sites" / scenario
-    made(scenario, place, budget.site_episodes, budget.site_frames)
+    made(in_view(scenario, out / "scenario"), place, budget.site_episodes, budget.site_frames)
     return place
 
 

@@ -1,6 +1,7 @@
 """The fair rival of a pretrained backbone: `gru_cascade`, pretrained on the same drives and adapted to the same site.
 
-It reads what the backbone reads, relative to the window and in the frame of the site.
+It reads powers relative to the window and positions in the frame of the site, as the raw path of the heads of `best`
+does; the shifts and the noise with which those are trained are not part of it.
 """
 
 from collections.abc import Mapping

@@ -91,7 +91,7 @@ def sums_at(rows: Mapping[str, Mapping[str, Any]], site: str, model: str, metric
     return Sums.of(folds.values(), metric) if folds else None
 
 
-def made(scenario: str, place: Path, episodes: int, frames: int | None = None) -> dict[str, Any]:
+def made(scenario: str | Path, place: Path, episodes: int, frames: int | None = None) -> dict[str, Any]:
     """A row: drives of the twin at `place`, powers and positions; those that are there are kept."""
     start, workers = time.monotonic(), processes_here()
     count = generate_dataset(

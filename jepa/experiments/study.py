@@ -352,7 +352,7 @@ class Study:
         store = self.radio
         if not set(fitted.needs) <= set(TARGETS):
             store = FrameStore.load([self.recordings], self.device, fitted.needs, self.budget.image_size)
-        parts = {part: Samples.gather(store, windows) for part, windows in self.split(store, place).parts.items()}
+        parts = fitted.samples(store, self.split(store, place))
         fitted.label = name
         fitted.fit(parts["train"], parts["val"], place.seed)
         return summary(fitted.predict(parts["test"].history), parts["test"])

@@ -26,7 +26,7 @@ class RowStore:
             raise UserError(f"cannot be made ({error.strerror})", directory, "choose another --out") from None
         stamp = directory / "budget.json"
         if stamp.exists():
-            stored = json.loads(stamp.read_text())
+            stored = _read(stamp)
             if stored != budget:
                 changed = sorted(k for k in stored.keys() | budget.keys() if stored.get(k) != budget.get(k))
                 raise UserError(
@@ -47,8 +47,22 @@ class RowStore:
         """The row of `key`, computed and stored when it is not there yet."""
         if not self.has(key):
             write_json(self.path(key), compute())
-        stored: dict[str, Any] = json.loads(self.path(key).read_text())
-        return stored
+        return _read(self.path(key))
+
+
+def _read(path: Path) -> dict[str, Any]:
+    """A file of the directory.
+
+    Raises:
+        UserError: it is damaged.
+    """
+    try:
+        found = json.loads(path.read_text())
+    except ValueError:
+        found = None
+    if not isinstance(found, dict):
+        raise UserError("is damaged", path, "delete it, and it is computed again")
+    return found
 
 
 def write_json(path: Path, value: dict[str, Any]) -> None:

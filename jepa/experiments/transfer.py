@@ -26,6 +26,7 @@ import torch
 
 from jepa.augment import Augmentation
 from jepa.config import PretrainConfig, preset
+from jepa.experiments.in_view import in_view
 from jepa.experiments.rival import PLAN as RIVAL_PLAN
 from jepa.experiments.rival import pretrain_rival, rival_row
 from jepa.experiments.side_by_side import Job, as_json, compute_rows
@@ -189,7 +190,7 @@ def _stages(
 
 def _stand_in(out: Path, scenario: str, budget: Budget) -> Path:
     place = out / "sites" / scenario
-    made(scenario, place, budget.site_episodes, budget.site_frames)
+    made(in_view(scenario, out / "scenario"), place, budget.site_episodes, budget.site_frames)
     return place
 
 

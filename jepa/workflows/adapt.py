@@ -82,15 +82,15 @@ def adapt_run(
     config = heads_config(config, settings, backbone, tuple(missing), unfreeze)
     if seed is not None:
         config = config.model_copy(update={"seed": seed})
-    store = load_frames(data, place, config, run)
+    # a random backbone is drawn from the seed that the parent began with
+    model = load_backbone(run, parent_config, config.heads.backbone, place)
+    store = load_frames(data, place, config, run, model)
     parts = make_split(store, split, fold, config.seed)
     there = parts.drives
     parts = parts.with_share(fraction, config.seed) if drives is None else parts.with_drives(drives, config.seed)
     train = training_windows(store, parts.parts["train"], config)
     val = complete_windows(store, parts.parts["val"], config.inputs.modalities)
     normalisers = Normalisers.fit(store, train, config.inputs)
-    # a random backbone is drawn from the seed that the parent began with
-    model = load_backbone(run, parent_config, config.heads.backbone, place)
     start = load_heads(run, model, config.heads)
     _same_heads(start.config, config.heads, run)
     start.config = config.heads

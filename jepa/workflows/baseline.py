@@ -8,7 +8,6 @@ from jepa.baselines.pretrained import option_of
 from jepa.frames import IMAGE_SIZE, TARGETS, FrameStore
 from jepa.predict import save_predictions
 from jepa.runs import RunDescription, write_description
-from jepa.samples import Samples
 from jepa.splits import make_split
 from jepa.workflows.parts import PREDICTED, parts_with_windows
 from twin.errors import UserError
@@ -58,7 +57,7 @@ def baseline_run(
         outputs = {part: ceiling.predict(store, divided.parts[part]) for part in parts_with_windows(divided, parts)}
     else:
         baseline.label = name
-        samples = {part: Samples.gather(store, windows) for part, windows in divided.parts.items()}
+        samples = baseline.samples(store, divided)
         baseline.fit(samples["train"], samples["val"], seed)
         outputs = {part: baseline.predict(samples[part].history) for part in parts_with_windows(divided, parts)}
     with new_directory(out) as place_of_draft:

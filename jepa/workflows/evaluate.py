@@ -58,7 +58,7 @@ def evaluate_run(
         store = FrameStore.load(data, place)
     else:
         predictor = JepaPredictor.load(run, place, backbone=backbone, missing=tuple(missing), cascade=cascade)
-        store = load_observed(data, place, predictor.config, run, dropped)
+        store = load_observed(data, place, predictor, run, dropped)
     split = split_for(description, store)
     windows = split.parts[part]
     if not len(windows):

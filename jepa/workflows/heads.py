@@ -66,11 +66,11 @@ def heads_run(
             check_same_config(load_config(directory / "config.yaml"), config, directory)
         if heads_are_whole(directory):
             return config.heads
-    store = store or load_frames(data, place, made_with, run)
-    parts = description.split_of(store)
-    normalisers = Normalisers.load(run / "stats.json")
     # a random backbone is drawn from the seed that the run began with
     model = load_backbone(run, made_with, config.heads.backbone, place)
+    store = store or load_frames(data, place, made_with, run, model)
+    parts = description.split_of(store)
+    normalisers = Normalisers.load(run / "stats.json")
     if directory.exists() and replace:
         shutil.rmtree(directory)
     directory.mkdir(parents=True, exist_ok=True)

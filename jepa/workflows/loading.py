@@ -9,27 +9,36 @@ import torch
 from jepa.config import PretrainConfig
 from jepa.features import with_camera_features
 from jepa.frames import FrameStore
+from jepa.model import JepaModel
+from jepa.predictor import JepaPredictor
 from jepa.windows import Windows, complete_windows
 from twin.errors import UserError
 
 __all__ = ["load_frames", "load_observed", "training_windows"]
 
 
-def load_frames(data: Sequence[Path], device: torch.device, config: PretrainConfig, run: Path) -> FrameStore:
-    """The frames that a model reads; features in place of pictures where its camera is frozen, kept in the run."""
+def load_frames(
+    data: Sequence[Path], device: torch.device, config: PretrainConfig, run: Path, model: JepaModel | None = None
+) -> FrameStore:
+    """The frames that a model reads; features in place of pictures where its camera is frozen, kept in the run.
+
+    Args:
+        model: the one that reads them, where there is one already.
+    """
     store = FrameStore.load(data, device, config.inputs.modalities, config.inputs.image_size)
-    return with_camera_features(store, config, run / "features")
+    return with_camera_features(store, config, run / "features", model)
 
 
 def load_observed(
-    data: Sequence[Path], device: torch.device, config: PretrainConfig, run: Path, dropped: Sequence[str] = ()
+    data: Sequence[Path], device: torch.device, predictor: JepaPredictor, run: Path, dropped: Sequence[str] = ()
 ) -> FrameStore:
-    """The frames that trained heads predict from. Camera, radar and LiDAR that drop out, that the heads were trained
+    """The frames that a predictor reads. Camera, radar and LiDAR that drop out, that the heads were trained
     without, or that a recording does not hold, are not read: their frames count as lost, as a line says of the last.
 
     Raises:
         UserError: the heads read no such modality.
     """
+    config = predictor.config
     read = [name for name in config.inputs.modalities if name not in config.heads.missing]
     unknown = set(dropped) - set(read)
     if unknown:
@@ -39,7 +48,7 @@ def load_observed(
     absent = [said for said in (_absence(store, name) for name in names) if said]
     if absent:
         print(f"not in the recordings, so all of its frames count as lost: {', '.join(absent)}", file=sys.stderr)
-    return with_camera_features(store, config, run / "features")
+    return with_camera_features(store, config, run / "features", predictor.model)
 
 
 def _absence(store: FrameStore, name: str) -> str:

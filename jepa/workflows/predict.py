@@ -47,7 +47,7 @@ def predict_run(
     description, config = model_run(run)
     place = pick_device(device)
     predictor = predictor or JepaPredictor.load(run, place, backbone=backbone, missing=tuple(missing), cascade=cascade)
-    store = load_observed(data, place, predictor.config, run, dropped)
+    store = load_observed(data, place, predictor, run, dropped)
     split = split_for(description, store)
     for part in set(parts_with_windows(split, parts)) - {"train"}:
         check_not_trained_on(description, store, split.parts[part], run)

@@ -13,7 +13,7 @@ from jepa.config import PretrainConfig, load_config, save_config
 from jepa.features import with_camera_features
 from jepa.frames import FrameStore
 from jepa.head_training import HeadData
-from jepa.inputs import Normalisers, WindowInputs, balanced, dataset_of_windows
+from jepa.inputs import Normalisers, WindowInputs, balanced
 from jepa.model import JepaModel
 from jepa.parallel import joined, local_device
 from jepa.pretraining import check_config, check_unread, load_backbone, pretrain
@@ -21,7 +21,7 @@ from jepa.runs import RunDescription, create_run, open_run
 from jepa.splits import make_split
 from jepa.stored_heads import save_heads
 from jepa.supervised import check_supervised, train_supervised
-from jepa.windows import complete_windows
+from jepa.windows import complete_windows, dataset_of_windows
 from jepa.workflows.configuration import check_same_config, model_run
 from jepa.workflows.devices import pick_device
 from jepa.workflows.loading import training_windows

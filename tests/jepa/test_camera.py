@@ -152,3 +152,18 @@ def test_a_frozen_camera_reaches_the_latents_from_pictures_and_features_alike(fi
     kept = with_camera_features(store, config).values["camera"][:16].unflatten(0, (2, 8))
     one, other = (model.future_latents({"camera": seen, "rf": rf}).predicted["rf"] for seen in (pictures, kept))
     torch.testing.assert_close(one, other, atol=1e-2, rtol=1e-2)
+
+
+def test_features_are_those_of_the_stored_network_wherever_its_weights_once_came_from(filmed, tmp_path):
+    """The file that they were loaded from is gone."""
+    options = ["inputs.modalities=[camera, rf]", "model.camera=frozen", f"inputs.image_size={SIDE}"]
+    store = FrameStore.load([filmed], modalities=("camera", "rf"), image_size=SIDE)
+    model = JepaModel(("camera", "rf"), FROZEN).eval()
+    network = model.context.embedding.tokenizers["camera"]
+    for weights in network.features.parameters():
+        weights.mul_(0.8)
+    gone = preset("small", [*options, f"model.camera_weights={tmp_path / 'gone.safetensors'}"])
+    found = with_camera_features(store, gone, model=model).values["camera"][:3].float()
+    torch.testing.assert_close(found, network.pooled(store.values["camera"][:3]), atol=2e-3, rtol=2e-3)
+    as_drawn = with_camera_features(store, preset("small", options)).values["camera"][:3].float()
+    assert (found - as_drawn).abs().mean() > 0.1

@@ -7,6 +7,7 @@ import torch
 
 from jepa.baselines.gru_cascade import GruCascade
 from jepa.config import HeadConfig, InputConfig
+from jepa.frames import FrameStore
 from jepa.head_training import _disturbed
 from jepa.inputs import Normalisers, balanced, relative
 from jepa.preprocess import Normaliser, site_axes
@@ -14,6 +15,7 @@ from jepa.samples import History, Samples
 from jepa.splits import make_split
 from jepa.training import Plan
 from jepa.windows import T_OBS
+from twin.errors import UserError
 
 STREET = 40
 
@@ -127,3 +129,17 @@ def test_real_windows_are_repeated_until_the_twin_has_its_share():
     found = torch.bincount(of_window[rows])
     assert found.tolist() == [90, 45, 45]
     assert torch.unique(rows).numel() == 117, "none is left out"
+
+
+def test_sites_share_no_street_and_no_unit(dataset, drive, tmp_path):
+    for number in range(10):
+        drive(number, seed=5).save(tmp_path / "other")
+    store = FrameStore.load([dataset, tmp_path / "other"])
+    train = make_split(store).parts["train"]
+    for options in ({"frame": "site"}, {"power": "window"}):
+        with pytest.raises(UserError, match=rf"inputs.{next(iter(options))} is of a site; set inputs.normalise=by-dat"):
+            Normalisers.fit(store, train, InputConfig(**options))
+        found = Normalisers.fit(store, train, InputConfig(**options, normalise="by-dataset"))
+        assert found.found.keys() == {dataset.name, "other"}
+    alone = train.select(train.episode < 10)
+    assert Normalisers.fit(store, alone, InputConfig(frame="site")).found.keys() == {"*"}, "the windows are of one"

@@ -1,8 +1,12 @@
 """The metrics, each against a second formulation."""
 
+import dataclasses
+
 import numpy as np
 import pytest
+import torch
 
+from jepa.evaluate import site_floor
 from jepa.metrics import (
     Measure,
     beam_measures,
@@ -11,6 +15,7 @@ from jepa.metrics import (
     rankme,
     rssi_measures,
 )
+from jepa.samples import Samples
 
 
 @pytest.fixture
@@ -40,7 +45,7 @@ def test_beam_metrics_count_by_hand():
     logits[..., 11] = 3
     logits[..., 20] = 2
     logits[..., 10] = 1
-    measures = beam_measures(logits, power, floor=0.5)
+    measures = beam_measures(logits, power, floor=np.array([0.5]))
     assert value(measures["top1"]) == 0
     assert value(measures["top3"]) == 1
     assert value(measures["top1_within_0.1db"]) == 1
@@ -56,8 +61,8 @@ def test_dba_of_a_far_beam_is_zero_and_of_the_right_one_is_one():
     far, right = np.zeros((1, 5, 64)), np.zeros((1, 5, 64))
     far[..., 60:] = 1
     right[..., 0] = 1
-    assert value(beam_measures(far, power, 0.1)["dba"]) == 0
-    assert value(beam_measures(right, power, 0.1)["dba"]) == 1
+    assert value(beam_measures(far, power, np.full(len(power), 0.1))["dba"]) == 0
+    assert value(beam_measures(right, power, np.full(len(power), 0.1))["dba"]) == 1
 
 
 def test_rssi_is_the_mean_of_linear_power(rng):
@@ -127,3 +132,21 @@ def test_rankme_counts_equal_directions(rng):
     directions = np.linalg.qr(rng.normal(size=(500, 16)))[0]
     assert rankme(directions[:, :7] @ np.eye(7, 16)) == pytest.approx(7)
     assert rankme(np.ones((50, 8))) == pytest.approx(1)
+
+
+def test_each_site_has_its_own_floor(samples):
+    """The same drives at a thousandth of the power, as another site: nothing of either changes."""
+    test = samples["test"]
+    weak = dataclasses.replace(test, power=test.power / 1000)
+    both = Samples(
+        test.history,
+        torch.cat([test.power, weak.power]),
+        torch.cat([test.position_m] * 2),
+        torch.cat([test.best_beam] * 2),
+        torch.cat([test.episode] * 2),
+        site=torch.arange(2).repeat_interleave(len(test)),
+    )
+    for rows, own in ((slice(None, len(test)), test), (slice(len(test), None), weak)):
+        floor = site_floor(both)[rows]
+        assert np.array_equal(floor, site_floor(own))
+        assert floor[0] == np.median(own.power.numpy().min(-1))

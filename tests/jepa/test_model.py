@@ -196,3 +196,15 @@ def test_frozen_tokenizers_stay_as_they_were_drawn():
     context.square().sum().backward()
     assert all(parameter.grad is None for parameter in net.context.embedding.tokenizers.parameters())
     assert net.context.embedding.time.grad is not None
+
+
+@pytest.mark.parametrize(("norms", "moves"), [("trained", True), ("frozen", False)])
+def test_batch_norms_of_frozen_tokenizers_follow_the_data_unless_they_are_frozen_too(norms, moves):
+    net = JepaModel(("radar", "rf"), SMALL.model_copy(update={"tokenizers": "frozen", "batch_norm": norms})).train()
+    before = {name: values.clone() for name, values in net.context.embedding.tokenizers.state_dict().items()}
+    given = {"radar": torch.randn(1, T_WINDOW, *TOKENIZERS["radar"].shape), "rf": windows(1)["rf"]}
+    net.encode(given, temporal_block(net.layout, 1, 0.5, torch.Generator()))
+    after = net.context.embedding.tokenizers.state_dict()
+    moved = {name for name, values in before.items() if not torch.equal(values, after[name])}
+    assert bool(moved) == moves
+    assert all(name.endswith(("running_mean", "running_var", "num_batches_tracked")) for name in moved)

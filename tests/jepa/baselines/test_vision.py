@@ -405,3 +405,13 @@ def test_a_modality_that_is_absent_is_named(make, absent):
 def test_an_encoder_reads_known_modalities(modalities):
     with pytest.raises(UserError, match="modality"):
         M2BeamLlm(modalities=modalities)
+
+
+def test_what_lost_a_picture_is_predicted_but_not_trained_on():
+    store = world(20)
+    split = make_split(store)
+    received = store.valid["camera"].clone()
+    received[[5, 13 * 19 + 5]] = False
+    samples = VisionPosition().samples(dataclasses.replace(store, valid={**store.valid, "camera": received}), split)
+    assert len(samples["train"]) == len(split.parts["train"]) - 1
+    assert len(samples["test"]) == len(split.parts["test"])

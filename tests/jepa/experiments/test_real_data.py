@@ -10,6 +10,8 @@ from jepa.config import load_config
 from jepa.experiments import real_data, side_by_side
 from jepa.experiments.real_data import Budget, run
 from jepa.frames import FrameStore
+from jepa.inputs import Normalisers
+from jepa.preprocess import Normaliser
 from jepa.runs import open_run
 from jepa.splits import make_split
 from twin.errors import UserError
@@ -77,6 +79,16 @@ def test_the_page_holds_every_table(finished, dataset):
     assert "### drive_by, held-out drives" in page
     assert "1 folds, 2 seeds: against the best baseline" in page
     assert "twin_latents_pretrained_0.1 - twin_latents_random_0.1" in page
+
+
+@pytest.mark.long
+def test_each_site_keeps_its_own_statistics_in_further_pretraining(finished, dataset):
+    alone = Normalisers.load(finished / "runs/twin-jepa-seed-0/stats.json")
+    both = Normalisers.load(finished / "runs/twin-and-sites-folds-1/stats.json")
+    assert both.found["drive_by"] == alone.found["*"]
+    store = FrameStore.load([dataset])
+    windows = make_split(store, "folds", 1, 0).parts["train"]
+    assert both.found[dataset.name] == Normaliser.fit(store, windows, "site")
 
 
 @pytest.mark.long

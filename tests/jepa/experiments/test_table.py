@@ -32,6 +32,17 @@ def test_a_row_that_fails_leaves_nothing_behind(tmp_path):
     assert not store.has("a")
 
 
+def test_a_damaged_file_is_named(tmp_path):
+    store = RowStore(tmp_path, {})
+    store.row("a", dict)
+    store.path("a").write_text('{"value": 0.')
+    with pytest.raises(UserError, match=r"a\.json: is damaged"):
+        store.row("a", dict)
+    (tmp_path / "budget.json").write_text("")
+    with pytest.raises(UserError, match=r"budget\.json: is damaged"):
+        RowStore(tmp_path, {})
+
+
 def test_markdown_table_has_one_line_a_row():
     assert markdown_table(["model", "dB"], [["gru", "0.8"]]).splitlines() == [
         "| model | dB |",

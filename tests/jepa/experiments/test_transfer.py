@@ -13,6 +13,7 @@ from jepa.experiments.transfer import Budget, Source, run, shuffled
 from jepa.experiments.transfer_page import Results
 from jepa.windows import T_WINDOW
 from twin.errors import UserError
+from twin.scenario import load_scenario
 
 NANO = Budget(
     width=16,
@@ -242,8 +243,10 @@ def test_rows_of_other_sites_are_not_taken(finished, sites, alone):
 
 def test_where_no_site_is_named_two_scenarios_of_the_twin_stand_in(tmp_path, monkeypatch):
     asked = []
-    monkeypatch.setattr(transfer, "made", lambda scenario, place, *sizes: asked.append((scenario, place, sizes)))
+    monkeypatch.setattr(transfer, "made", lambda scenario, *rest: asked.append((load_scenario(scenario), *rest)))
     monkeypatch.setattr(transfer, "checked_hashes", lambda places: (_ for _ in ()).throw(UserError("enough", "", "")))
     with pytest.raises(UserError, match="enough"):
         run(tmp_path, budget="quick")
-    assert asked == [(name, tmp_path / "sites" / name, (10, 30)) for name in ("street_canyon", "deepsense32")]
+    names = ("street_canyon", "deepsense32")
+    assert [rest for _, *rest in asked] == [[tmp_path / "sites" / name, 10, 30] for name in names]
+    assert [scenario.raw["ue"]["view_margin_deg"] for scenario, *_ in asked] == [0.0, 0.0], "while the car is in view"
