@@ -19,12 +19,11 @@ import torch
 from jepa.augment import Augmentation
 from jepa.config import PretrainConfig, preset
 from jepa.experiments.comparison import difference, mean
-from jepa.experiments.in_view import in_view
 from jepa.experiments.real_data import HEADS
 from jepa.experiments.side_by_side import Job, as_json, compute_rows
-from jepa.experiments.sites import Place, checked_hashes, made, row_of, sums_at
+from jepa.experiments.sites import Place, checked_hashes, made, row_of, stand_ins, sums_at
 from jepa.experiments.table import RowStore, markdown_table, write_json
-from jepa.experiments.transfer import STAND_INS, TWIN
+from jepa.experiments.transfer import TWIN
 from jepa.frames import FrameStore
 from jepa.head_training import train_heads
 from jepa.inputs import Normalisers, WindowInputs, balanced
@@ -156,7 +155,7 @@ def run(out: Path, data: Sequence[Path] = (), budget: str = "default") -> None:
     if budget not in BUDGETS:
         raise UserError(f"unknown budget {budget!r}", "--budget", f"choose from {', '.join(BUDGETS)}")
     spent = BUDGETS[budget]
-    sites = list(data) or [_stand_in(out, name, spent) for name in STAND_INS]
+    sites = list(data) or stand_ins(out, spent.site_episodes, spent.site_frames)
     places = [Place(path, "folds", fold, seed) for seed in range(spent.seeds) for path in sites for fold in spent.folds]
     rows = RowStore(out / "rows", {"name": budget, **as_json(spent), "data": checked_hashes(places)})
     rows.row("twin/data", partial(made, TWIN, _twin(out), spent.twin_episodes))
@@ -172,12 +171,6 @@ def run(out: Path, data: Sequence[Path] = (), budget: str = "default") -> None:
     (out / "levers.md").write_text(page)
     write_json(out / "levers.json", found)
     print(page)
-
-
-def _stand_in(out: Path, scenario: str, budget: Budget) -> Path:
-    place = out / "sites" / scenario
-    made(in_view(scenario, out / "scenario"), place, budget.site_episodes, budget.site_frames)
-    return place
 
 
 def _twin(out: Path) -> Path:

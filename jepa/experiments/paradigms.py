@@ -11,7 +11,7 @@ from typing import Any
 
 from jepa.experiments.comparison import Claim, claim, difference, mean
 from jepa.experiments.drawing import Caption, bars
-from jepa.experiments.study import Place, Rows, Study, sums
+from jepa.experiments.study import Place, Rows, Study, metric_text, sums
 from jepa.experiments.table import markdown_table, write_json
 from jepa.experiments.table3 import END_TO_END, METRICS, PAPER
 
@@ -88,21 +88,13 @@ def _passes(study: Study) -> str:
 def _table(found: Mapping[str, Rows]) -> str:
     body = []
     for name, rows in found.items():
-        body.append([name, *(_cell(rows, metric) for metric in METRICS)])
+        body.append([name, *(metric_text(rows, metric) for metric in METRICS)])
         if name in PAPER_ROWS:
             printed = PAPER[PAPER_ROWS[name]][2:]
             body.append(["*paper*", *("" if value is None else f"{value:g}" for value in printed)])
     return markdown_table(
         ("paradigm", "ADE m", "FDE m", "top-1", "top-3", "L1 diff dB", "RSSI RMSE dB", "RSSI MAE dB"), body
     )
-
-
-def _cell(rows: Rows, metric: str) -> str:
-    found = sums(rows, metric)
-    if found is None:
-        return ""
-    estimate = mean(found)
-    return (estimate.root() if metric == "rmse_db" else estimate).text()
 
 
 def _claims(found: Mapping[str, Rows]) -> list[Claim]:

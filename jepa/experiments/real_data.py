@@ -37,7 +37,13 @@ __all__ = ["BUDGETS", "Budget", "run"]
 
 @dataclass(frozen=True)
 class Budget:
-    """How much is spent: printed with the table."""
+    """How much is spent: printed with the table.
+
+    Attributes:
+        width: of the backbone.
+        fractions: shares of the real training sequences that the heads are adapted on, beside none.
+        latents_seeds: seeds with heads on latents alone, whose backbone is pretrained further for every fold.
+    """
 
     width: int
     twin_episodes: int
@@ -49,12 +55,13 @@ class Budget:
     folds: tuple[int, ...]
     fractions: tuple[float, ...] = (1.0,)
     baselines: tuple[str, ...] = RADIO_BASELINES
+    latents_seeds: int = 1
 
 
 BUDGETS = {
     "quick": Budget(64, 150, 2, 1, 2, 4, 1, ()),
     "default": Budget(64, 2000, 4, 1, 6, 12, 3, tuple(range(FOLDS))),
-    "full": Budget(128, 4000, 100, 4, 100, 30, 3, tuple(range(FOLDS)), (0.1, 1.0)),
+    "full": Budget(128, 4000, 100, 4, 100, 30, 3, tuple(range(FOLDS)), (0.1, 1.0), latents_seeds=3),
 }
 """`quick` shows that everything runs, `default` is sized for a night on two cores, `full` is for a GPU.
 Without folds the split is `blocked`."""
@@ -65,8 +72,6 @@ HEADS: dict[str, tuple[str, ...]] = {
     "latents": ("heads.readout=target", "heads.skip=0", "heads.gated=false", "heads.latent_dropout=0"),
 }
 """Kinds of heads: their settings. All that `latents` has of the raw history is where the coarse predictions start."""
-LATENTS_SEED = 0
-"""The one seed for heads on latents alone."""
 REAL_SHARE = 0.5
 """Share of real windows in further pretraining, the same of every site."""
 SUMMED_UP = "twin_jepa_pretrained_1"
@@ -107,8 +112,8 @@ def _stages(out: Path, data: list[Path], places: Sequence[Place], budget: Budget
     """The rows of a seed, after those of the backbones."""
     of_seed = [place for place in places if place.seed == seed]
     yield list(_twin_heads(out, budget, seed))
-    if seed == LATENTS_SEED:
-        yield list(_with_sites(out, data, budget))
+    if seed < budget.latents_seeds:
+        yield list(_with_sites(out, data, budget, seed))
     yield [*_adapted(out, of_seed, budget), *_alone(out, of_seed, budget)]
 
 
@@ -136,31 +141,32 @@ def _alone(out: Path, places: Sequence[Place], budget: Budget) -> Iterator[Job]:
             yield place.key("jepa_paper"), partial(_paper_row, out, place, budget)
 
 
-def _kinds(seed: int) -> Iterator[str]:
+def _kinds(budget: Budget, seed: int) -> Iterator[str]:
     """The kinds of heads of a seed."""
     for heads in HEADS:
-        if heads == "jepa" or seed == LATENTS_SEED:
+        if heads == "jepa" or seed < budget.latents_seeds:
             yield heads
 
 
 def _twin_heads(out: Path, budget: Budget, seed: int) -> Iterator[Job]:
     place = Place(_twin_path(out), "blocked", 0, seed)
-    for heads in _kinds(seed):
+    for heads in _kinds(budget, seed):
         for backbone in BACKBONES:
             yield place.key(f"{heads}_{backbone}"), partial(_heads_on_twin, out, place, heads, backbone)
     yield place.key("gru_cascade"), partial(_rival_on_twin, out, place, budget)
 
 
-def _with_sites(out: Path, data: list[Path], budget: Budget) -> Iterator[Job]:
+def _with_sites(out: Path, data: list[Path], budget: Budget, seed: int) -> Iterator[Job]:
     for split, fold in _splits(budget):
-        yield f"twin/{split}-{fold}/with-sites", partial(_pretrained_with_sites, out, data, split, fold)
+        key = f"twin/{split}-{fold}/seed-{seed}/with-sites"
+        yield key, partial(_pretrained_with_sites, out, data, split, fold, seed)
 
 
 def _adapted(out: Path, places: Sequence[Place], budget: Budget) -> Iterator[Job]:
     """Everything that was trained on the twin: as it is (0), and adapted on shares of the real training sequences."""
     for place in places:
         for share in (0.0, *budget.fractions):
-            for heads in _kinds(place.seed):
+            for heads in _kinds(budget, place.seed):
                 for backbone in BACKBONES:
                     job = partial(_adapted_row, out, place, budget, heads, backbone, share)
                     yield place.key(f"twin_{heads}_{backbone}_{share:g}"), job
@@ -226,13 +232,13 @@ def _pretrained_on_twin(out: Path, budget: Budget, seed: int) -> dict[str, Any]:
     return {}
 
 
-def _with_sites_run(out: Path, split: str, fold: int) -> Path:
-    return out / "runs" / f"twin-and-sites-{split}-{fold}"
+def _with_sites_run(out: Path, split: str, fold: int, seed: int) -> Path:
+    return out / "runs" / f"twin-and-sites-{split}-{fold}-seed-{seed}"
 
 
-def _pretrained_with_sites(out: Path, data: list[Path], split: str, fold: int) -> dict[str, Any]:
+def _pretrained_with_sites(out: Path, data: list[Path], split: str, fold: int, seed: int) -> dict[str, Any]:
     """A row without numbers: one more epoch on the twin and the sites' unlabelled training drives, and twin heads."""
-    start, run = _twin_run(out, LATENTS_SEED, "latents"), _with_sites_run(out, split, fold)
+    start, run = _twin_run(out, seed, "latents"), _with_sites_run(out, split, fold, seed)
     config = load_config(start / "config.yaml")
     inputs = config.inputs.model_copy(update={"normalise": "by-dataset"})  # a site has its own axes, scale and unit
     config = config.model_copy(
@@ -253,7 +259,7 @@ def _pretrained_with_sites(out: Path, data: list[Path], split: str, fold: int) -
 def _parent(out: Path, place: Place, heads: str, backbone: str) -> Path:
     """The run whose heads are adapted at a place."""
     if heads == "latents" and backbone == "pretrained":
-        return _with_sites_run(out, place.split, place.fold)
+        return _with_sites_run(out, place.split, place.fold, place.seed)
     return _twin_run(out, place.seed, heads)
 
 

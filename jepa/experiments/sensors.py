@@ -19,7 +19,7 @@ from jaxtyping import Bool, Float
 
 from jepa.experiments.in_view import in_view
 from jepa.experiments.table import RowStore, markdown_table, write_json
-from jepa.metrics import BOOTSTRAP_DRAWS
+from jepa.metrics import BOOTSTRAP_DRAWS, tail_share
 from twin.console import progress_bar
 from twin.errors import UserError
 from twin.generation import generate_dataset
@@ -239,7 +239,8 @@ def _errors_deg(ridge: Ridge, episodes: Sequence[_Episode]) -> list[float]:
 def _interval(values: Float[np.ndarray, "episode"]) -> tuple[float, float]:
     """95 % interval of the mean by drawing episodes."""
     drawn = np.random.default_rng(17).integers(0, len(values), (BOOTSTRAP_DRAWS, len(values)))
-    low, high = np.quantile(values[drawn].mean(1), [0.025, 0.975])
+    level = tail_share(len(values))
+    low, high = np.quantile(values[drawn].mean(1), [level, 1 - level])
     return float(low), float(high)
 
 

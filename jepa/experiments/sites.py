@@ -15,6 +15,7 @@ import numpy as np
 
 from jepa.evaluate import measures_of
 from jepa.experiments.comparison import Sums
+from jepa.experiments.in_view import in_view
 from jepa.experiments.side_by_side import processes_here
 from jepa.frames import FrameStore
 from jepa.predict import Output
@@ -23,8 +24,10 @@ from jepa.splits import Split, make_split
 from twin.errors import UserError
 from twin.generation import generate_dataset
 
-__all__ = ["METRICS", "Place", "checked_hashes", "gathered", "made", "row_of", "sums_at"]
+__all__ = ["METRICS", "Place", "checked_hashes", "gathered", "made", "row_of", "stand_ins", "sums_at"]
 
+STAND_INS = ("street_canyon", "deepsense32")
+"""Scenarios of the twin: neither is drawn as `drive_by` is."""
 METRICS = (("localization", "ade_m"), ("beam", "top1"), ("beam", "top3"), ("beam", "l1_rsrp_db"), ("rssi", "mae_db"))
 
 
@@ -89,6 +92,14 @@ def sums_at(rows: Mapping[str, Mapping[str, Any]], site: str, model: str, metric
         if key.startswith(f"{site}/") and key.endswith(f"/{model}") and metric in row:
             folds.setdefault(key.split("/")[1], []).append(row)
     return Sums.of(folds.values(), metric) if folds else None
+
+
+def stand_ins(out: Path, episodes: int, frames: int | None) -> list[Path]:
+    """Datasets of the twin that stand in for real sites where none are named, recorded while the car is in view."""
+    places = [out / "sites" / name for name in STAND_INS]
+    for place in places:
+        made(in_view(place.name, out / "scenario"), place, episodes, frames)
+    return places
 
 
 def made(scenario: str | Path, place: Path, episodes: int, frames: int | None = None) -> dict[str, Any]:

@@ -20,7 +20,7 @@ from jepa import workflows
 from jepa.baselines import BASELINES, Baseline
 from jepa.config import PretrainConfig, load_config, preset
 from jepa.evaluate import TASKS, measures_of
-from jepa.experiments.comparison import Sums
+from jepa.experiments.comparison import Sums, mean
 from jepa.experiments.in_view import in_view
 from jepa.experiments.table import RowStore
 from jepa.frames import TARGETS, FrameStore
@@ -35,7 +35,7 @@ from twin.console import progress_bar
 from twin.errors import UserError
 from twin.generation import generate_dataset
 
-__all__ = ["BUDGETS", "Budget", "Place", "Rows", "Study", "by_step", "ranks", "summary", "sums"]
+__all__ = ["BUDGETS", "Budget", "Place", "Rows", "Study", "by_step", "metric_text", "ranks", "summary", "sums"]
 
 Rows = list[list[dict[str, Any]]]
 """The rows of a model: for each fold those of its seeds."""
@@ -379,6 +379,15 @@ class Study:
 def sums(rows: Sequence[Sequence[Mapping[str, Any]]], metric: str) -> Sums | None:
     """A metric of a model, or None where it does not do that task."""
     return Sums.of(rows, metric) if metric in rows[0][0] else None
+
+
+def metric_text(rows: Sequence[Sequence[Mapping[str, Any]]], metric: str) -> str:
+    """A metric of a model as a table prints it: empty where the model does not do that task."""
+    found = sums(rows, metric)
+    if found is None:
+        return ""
+    estimate = mean(found)
+    return (estimate.root() if metric == "rmse_db" else estimate).text()
 
 
 def by_step(rows: Sequence[Sequence[Mapping[str, Any]]], metric: str) -> list[Sums] | None:

@@ -26,11 +26,10 @@ import torch
 
 from jepa.augment import Augmentation
 from jepa.config import PretrainConfig, preset
-from jepa.experiments.in_view import in_view
 from jepa.experiments.rival import PLAN as RIVAL_PLAN
 from jepa.experiments.rival import pretrain_rival, rival_row
 from jepa.experiments.side_by_side import Job, as_json, compute_rows
-from jepa.experiments.sites import Place, checked_hashes, gathered, made, row_of
+from jepa.experiments.sites import Place, checked_hashes, gathered, made, row_of, stand_ins
 from jepa.experiments.table import RowStore, write_json
 from jepa.experiments.transfer_page import ALL, Count, Results
 from jepa.frames import FrameStore
@@ -98,8 +97,6 @@ BUDGETS = {
 """`quick` shows that everything runs, `default` is sized for a night on two cores, `full` is for a GPU."""
 
 TWIN = "drive_by"
-STAND_INS = ("street_canyon", "deepsense32")
-"""Scenarios of the twin that stand in for real sites where none are named: neither is drawn as `drive_by` is."""
 BATCH = 64
 """Windows in a batch of every cell."""
 SCRATCH_RATE, PRETRAINED_RATE = 1e-3, 3e-4
@@ -155,7 +152,7 @@ def run(out: Path, data: Sequence[Path] = (), budget: str = "default") -> None:
     if budget not in BUDGETS:
         raise UserError(f"unknown budget {budget!r}", "--budget", f"choose from {', '.join(BUDGETS)}")
     spent = BUDGETS[budget]
-    sites = list(data) or [_stand_in(out, name, spent) for name in STAND_INS]
+    sites = list(data) or stand_ins(out, spent.site_episodes, spent.site_frames)
     places = [Place(path, "folds", fold, seed) for seed in range(spent.seeds) for path in sites for fold in spent.folds]
     rows = RowStore(out / "rows", {"name": budget, **as_json(spent), "data": checked_hashes(places)})
     twin = rows.row("twin/data", partial(made, TWIN, _twin(out), spent.twin_episodes))
@@ -186,12 +183,6 @@ def _stages(
     yield list(_heads(out, sites, seed, budget))
     of_seed = [place for place in places if place.seed == seed]
     yield [job for place in of_seed for job in _cells(out, place, sites, counts[place.path], budget)]
-
-
-def _stand_in(out: Path, scenario: str, budget: Budget) -> Path:
-    place = out / "sites" / scenario
-    made(in_view(scenario, out / "scenario"), place, budget.site_episodes, budget.site_frames)
-    return place
 
 
 def _twin(out: Path) -> Path:

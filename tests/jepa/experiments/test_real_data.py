@@ -84,7 +84,7 @@ def test_the_page_holds_every_table(finished, dataset):
 @pytest.mark.long
 def test_each_site_keeps_its_own_statistics_in_further_pretraining(finished, dataset):
     alone = Normalisers.load(finished / "runs/twin-jepa-seed-0/stats.json")
-    both = Normalisers.load(finished / "runs/twin-and-sites-folds-1/stats.json")
+    both = Normalisers.load(finished / "runs/twin-and-sites-folds-1-seed-0/stats.json")
     assert both.found["drive_by"] == alone.found["*"]
     store = FrameStore.load([dataset])
     windows = make_split(store, "folds", 1, 0).parts["train"]

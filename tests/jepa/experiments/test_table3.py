@@ -21,7 +21,7 @@ def made(tmp_path_factory):
 def test_every_row_stands_over_the_papers(made):
     page = (made / "table3.md").read_text().splitlines()
     rows = json.loads((made / "table3.json").read_text())
-    ours = {f"D = {width}" for width in BUDGETS["quick"].widths}
+    ours = {f"D = {width}" for width in BUDGETS["quick"].widths} | {"fusion tokens"}
     assert rows.keys() == ours | {name for name in table3.PAPER if not name.startswith("D = ")}
     for name, row in rows.items():
         (number,) = (number for number, line in enumerate(page) if line.startswith(f"| {name} |"))
@@ -39,6 +39,13 @@ def test_every_claim_is_judged(made):
     claimed = (made / "table3.md").read_text().split("## What the paper claims")[1]
     for text, metric, *_ in table3.CLAIMS:
         assert claimed.count(f"{text} ({metric})") == 1
+    assert claimed.count("temporal blocks have a higher") == 2 * len(table3.RANKS)
+
+
+def test_widths_that_the_budget_leaves_out_keep_the_papers_row(made):
+    page = (made / "table3.md").read_text().splitlines()
+    (number,) = (number for number, line in enumerate(page) if line.startswith("| D = 512 (not at this budget) |"))
+    assert page[number + 1].startswith("| *paper* | 7.9904 | 3.1104 |")
 
 
 def test_a_second_run_computes_nothing_again(made, monkeypatch):
