@@ -127,13 +127,13 @@ def stretched(
 
     Args:
         values_BTC: windows of at least 1 + factor * (frames - 1) consecutive frames: 25 for twice the speed.
-        factor: one, or one a window.
+        factor: one, or one a window: on the CPU, so that looking at them waits for no GPU.
 
     Raises:
         UserError: a factor that is not positive, or one that needs more frames than there are.
     """
     batch, source = values_BTC.shape[:2]
-    speed = torch.as_tensor(factor, dtype=torch.float32, device=values_BTC.device).expand(batch)
+    speed = torch.as_tensor(factor, dtype=torch.float32).expand(batch)
     slowest, fastest = (float(end) for end in speed.aminmax())
     largest = float(np.float32((source - 1) / (frames - 1)))
     if not 0 < slowest <= fastest <= largest:
@@ -142,7 +142,7 @@ def stretched(
             "stretched drives",
             f"stretch by more than 0 and at most {largest:g}",
         )
-    place_BT = speed[:, None] * torch.arange(frames, device=values_BTC.device)
+    place_BT = speed.to(values_BTC.device, non_blocking=True)[:, None] * torch.arange(frames, device=values_BTC.device)
     before_BT = place_BT.long().clamp(max=source - 2)
     row = torch.arange(batch, device=values_BTC.device)[:, None]
     share = (place_BT - before_BT).reshape(batch, frames, *[1] * (values_BTC.ndim - 2)).to(values_BTC.dtype)
@@ -221,7 +221,8 @@ class Augmentation:
             rows: windows of the batch of all processes, for all of which it is drawn.
         """
         power, position = inputs["rf"], inputs["gps"]
-        drawn = processes.share(torch.rand(len(rows), 3, generator=generator)).to(power.device)[..., None, None]
+        random = processes.share(torch.rand(len(rows), 3, generator=generator))
+        drawn = random.to(power.device, non_blocking=True)[..., None, None]
         own = processes.share(rows)
         line = MirrorLine(self.lines.station[own], self.lines.direction[own])
         if self.config.mirror:
@@ -232,7 +233,7 @@ class Augmentation:
             back = reversed_in_time(power), reversed_in_time(position)
             power, position = _where(drawn[:, 1] < self.config.reverse, back, (power, position))
         if self.config.slowest < 1:
-            factor = self.config.slowest + (1 - self.config.slowest) * drawn[:, 2, 0, 0]
+            factor = self.config.slowest + (1 - self.config.slowest) * random[:, 2]
             power, position = stretched(power, factor), stretched(position, factor)
         return {**inputs, "rf": power, "gps": position}
 

@@ -83,7 +83,7 @@ def head_loss(
         history, position = _disturbed(history, position, heads.config, generator)
         if heads.config.latent_dropout:
             drawn = torch.rand(len(rows), generator=generator)
-            latents = latents.where((drawn >= heads.config.latent_dropout).to(position.device))
+            latents = latents.where((drawn >= heads.config.latent_dropout).to(position.device, non_blocking=True))
     output = heads(latents, history, None if generator is None else data.episode[rows])
     return heads.loss(output, position, data.power[rows], data.power_std_db[rows])
 
@@ -209,7 +209,7 @@ def _disturbed(
     """History and future positions with noise: white on what is read, one shift a window on all its positions."""
 
     def normal(shape: Sequence[int]) -> Tensor:
-        return torch.randn(shape, generator=generator, dtype=position.dtype).to(position.device)
+        return torch.randn(shape, generator=generator, dtype=position.dtype).to(position.device, non_blocking=True)
 
     found = {
         name: values + config.input_noise[name] * normal(values.shape) if config.input_noise.get(name) else values

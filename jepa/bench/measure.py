@@ -28,6 +28,9 @@ DIGITS = 4
 """Of a figure."""
 RATE_REPEATS = 3
 """Of the rates of power and position alone."""
+PAPER_SIZE = 224, 128
+"""Side of the paper's pictures [pixels], and its D."""
+PAPER_EPOCHS, PAPER_WINDOWS = 100, 2138
 Report = dict[str, Any]
 
 
@@ -102,8 +105,13 @@ def _history(windows: int, device: torch.device) -> dict[str, torch.Tensor]:
 
 
 def _steps(sizes: Sizes, name: str, device: torch.device, compiled: bool) -> Report:
-    """A training step beside the plain one, with the camera's network frozen, and trained."""
-    return compared_steps("frozen", sizes, device, compiled) | compared_steps("trained", sizes, device, compiled)
+    """A training step beside the plain one, with the camera's network frozen, and trained; at the paper's size, what
+    its whole pretraining would take at that rate."""
+    found = compared_steps("frozen", sizes, device, compiled) | compared_steps("trained", sizes, device, compiled)
+    if (found["train_step_pixels_trained"], found["train_step_width"]) == PAPER_SIZE:
+        windows_per_s = 1e3 * found["train_step_batch"] / found["train_step_ms_trained"]
+        found["paper_pretraining_min"] = PAPER_EPOCHS * PAPER_WINDOWS / windows_per_s / 60
+    return found
 
 
 def _inference(sizes: Sizes, name: str, device: torch.device, compiled: bool) -> Report:

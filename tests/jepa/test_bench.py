@@ -8,6 +8,7 @@ import sys
 import pytest
 import torch
 
+import jepa.bench.measure
 import jepa.bench.steps
 from jepa.bench import PARTS, Sizes, bench
 from jepa.bench.given import drive, frames_of
@@ -163,6 +164,17 @@ def test_every_part_measures_something(part):
     assert all(value > 0 for value in figures.values())
     assert report["device"] == "cpu"
     assert report["threads"] == 1
+
+
+@pytest.mark.parametrize(("pixels", "told"), [(224, True), (96, False)])
+def test_the_papers_whole_pretraining_follows_from_its_step(monkeypatch, pixels, told):
+    """A hundred epochs of 2,138 windows at 10 windows a second; only a step of the paper's size says so."""
+    step = {"train_step_pixels_trained": pixels, "train_step_width": 128, "train_step_batch": 32}
+    monkeypatch.setattr(jepa.bench.measure, "compared_steps", lambda *_: {**step, "train_step_ms_trained": 3200.0})
+    report = bench(["train-step"])
+    assert ("paper_pretraining_min" in report) == told
+    if told:
+        assert report["paper_pretraining_min"] == pytest.approx(100 * 2138 / 10 / 60, rel=1e-3)
 
 
 def test_all_parts_together_have_every_figure(monkeypatch):

@@ -63,7 +63,7 @@ def test_both_kinds_of_heads_stand_on_one_backbone(finished):
 
 @pytest.mark.long
 def test_what_has_seen_the_sites_has_seen_their_training_drives_alone(finished, dataset):
-    seen = {piece.content_hash for piece in open_run(finished / "runs/twin-and-sites-folds-1").trained}
+    seen = {piece.content_hash for piece in open_run(finished / "runs/twin-and-sites-folds-1-seed-0").trained}
     store = FrameStore.load([dataset])
     parts = make_split(store, "folds", 1, 0).parts
     hashes = {
