@@ -4,6 +4,7 @@ import shutil
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext, suppress
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -15,13 +16,13 @@ from jepa.frames import FrameStore
 from jepa.head_training import HeadData
 from jepa.inputs import Normalisers, WindowInputs, balanced
 from jepa.model import JepaModel
-from jepa.parallel import joined, local_device
+from jepa.parallel import Processes, joined, local_device
 from jepa.pretraining import check_config, check_unread, load_backbone, pretrain
 from jepa.runs import RunDescription, create_run, open_run
-from jepa.splits import make_split
+from jepa.splits import Split, make_split
 from jepa.stored_heads import save_heads
 from jepa.supervised import check_supervised, train_supervised
-from jepa.windows import complete_windows, dataset_of_windows
+from jepa.windows import Windows, complete_windows, dataset_of_windows
 from jepa.workflows.configuration import check_same_config, model_run
 from jepa.workflows.devices import pick_device
 from jepa.workflows.loading import training_windows
@@ -60,17 +61,8 @@ def pretrain_run(
         UserError: the data, the configuration or the directory do not allow it.
     """
     place = pick_device(local_device(device))
-    check_config(config)
-    if config.supervised:
-        check_supervised(config)
-    else:
-        check_unread(config)
     with joined(place) as processes:
-        processes.check_batch(config.batch_size)
-        if config.supervised and processes.world > 1:
-            raise UserError(f"the paradigm {config.paradigm} trains in one process", "torchrun", "start it without")
-        if resume and (out / "config.yaml").exists():
-            check_same_config(load_config(out / "config.yaml"), config, out)
+        _check_request(config, out, resume, processes)
         modalities, side = config.inputs.modalities, config.inputs.image_size
         given = store
         loaded = processes.together(lambda: given or FrameStore.load(data, place, modalities, side))
@@ -79,61 +71,70 @@ def pretrain_run(
         begun = _backbone_of(start, config, place) if start else None
         if config.first_share:
             train = train.select(balanced(dataset_of_windows(loaded, train), config.first_share))
-        val = complete_windows(loaded, parts.parts["val"], modalities)
-        probe = val if len(torch.unique(val.episode)) >= PROBED_DRIVES else train
         normalisers = processes.by_first(lambda: Normalisers.fit(loaded, train, config.inputs))
         augmentation = Augmentation.of(config.augment, loaded, train, normalisers) if config.augment.used else None
-
-        def begin() -> None:
-            parent = open_run(start) if start else None
-            described = RunDescription.of(
-                "model",
-                config.paradigm,
-                loaded,
-                parts,
-                seed=config.seed,
-                parent=parent,
-                parent_path=str(start) if start else None,
-            )
-            create_run(out, described, resume)
-            parts.save(out / "split.json")
-            normalisers.save(out / "stats.json")
-            save_config(config, out / "config.yaml")
-
         with _gone_without_checkpoint(out) if processes.is_first else nullcontext():
-            processes.by_first(begin)
+            processes.by_first(lambda: _begin(out, loaded, parts, normalisers, config, start, resume))
             frames = normalisers.frames(
                 processes.in_turn(lambda: with_camera_features(loaded, config, out / "features"))
             )
-            windows, watched = (WindowInputs(frames, some.index, place) for some in (train, probe))
+            watched = _watched(loaded, parts, train, modalities)
+            windows, probe = (WindowInputs(frames, some.index, place) for some in (train, watched))
+            going: Any = {"run": out, "resume": resume, "device": place, "label": label, "start": begun, "probe": probe}
             if config.supervised:
                 truth = HeadData.of(windows, loaded, train, normalisers)
-                model = train_supervised(
-                    windows,
-                    truth,
-                    normalisers,
-                    config,
-                    probe=watched,
-                    run=out,
-                    resume=resume,
-                    device=place,
-                    label=label,
-                    start=begun,
-                )
-                save_heads(model.heads, out)
-                return
-            pretrain(
-                windows,
-                config,
-                probe=watched,
-                run=out,
-                resume=resume,
-                device=place,
-                label=label,
-                start=begun,
-                augmentation=augmentation,
-                processes=processes,
-            )
+                save_heads(train_supervised(windows, truth, normalisers, config, **going).heads, out)
+            else:
+                pretrain(windows, config, **going, augmentation=augmentation, processes=processes)
+
+
+def _check_request(config: PretrainConfig, out: Path, resume: bool, processes: Processes) -> None:
+    """Refuse, before anything is read, what cannot be trained.
+
+    Raises:
+        UserError: the configuration contradicts itself, the processes, or the run that is resumed.
+    """
+    check_config(config)
+    if config.supervised:
+        check_supervised(config)
+    else:
+        check_unread(config)
+    processes.check_batch(config.batch_size)
+    if config.supervised and processes.world > 1:
+        raise UserError(f"the paradigm {config.paradigm} trains in one process", "torchrun", "start it without")
+    if resume and (out / "config.yaml").exists():
+        check_same_config(load_config(out / "config.yaml"), config, out)
+
+
+def _watched(store: FrameStore, parts: Split, train: Windows, modalities: Sequence[str]) -> Windows:
+    """Windows that are watched for collapse: of validation, where that has enough drives."""
+    val = complete_windows(store, parts.parts["val"], modalities)
+    return val if len(torch.unique(val.episode)) >= PROBED_DRIVES else train
+
+
+def _begin(
+    out: Path,
+    store: FrameStore,
+    parts: Split,
+    normalisers: Normalisers,
+    config: PretrainConfig,
+    start: Path | None,
+    resume: bool,
+) -> None:
+    """The directory of the run, with all that is known before it is trained."""
+    described = RunDescription.of(
+        "model",
+        config.paradigm,
+        store,
+        parts,
+        seed=config.seed,
+        parent=open_run(start) if start else None,
+        parent_path=str(start) if start else None,
+    )
+    create_run(out, described, resume)
+    parts.save(out / "split.json")
+    normalisers.save(out / "stats.json")
+    save_config(config, out / "config.yaml")
 
 
 def _backbone_of(run: Path, config: PretrainConfig, device: torch.device) -> JepaModel:
