@@ -190,8 +190,9 @@ class HeadConfig(_Section):
     velocity_frames: int = Field(
         default=2, ge=2, le=8, description="positions in the line that gives the coarse velocity"
     )
-    coarse_trajectory: Literal["line", "fitted"] = Field(
-        default="line", description="fitted: a linear map of the past steps, fitted on the training windows"
+    coarse_trajectory: Literal["line", "fitted", "blended"] = Field(
+        default="line",
+        description="fitted on the training windows: a linear map of the past steps; blended: it and a Kalman filter",
     )
     linear: bool = Field(
         default=False,
@@ -281,7 +282,7 @@ PRESETS: dict[str, dict[str, Any]] = {
         "inputs": {"power": "window"},
         "model": {"width": 64},
         "objective": {**_RECIPE["objective"], "target_layers": 4},
-        "heads": {**_HEADS, "skip": 128, "batch_size": 64, "epochs": 20, "coarse_trajectory": "fitted"},
+        "heads": {**_HEADS, "skip": 128, "batch_size": 64, "epochs": 20, "coarse_trajectory": "blended"},
     },
     "paper": {"inputs": {"modalities": ("camera", "radar", "lidar", "gps", "rf")}},
     "best": {
@@ -304,7 +305,7 @@ PRESETS: dict[str, dict[str, Any]] = {
             "skip": 256,
             "weight_decay": 0.01,
             "position_offset": 0.3,
-            "coarse_trajectory": "fitted",
+            "coarse_trajectory": "blended",
         },
     },
 }

@@ -1,12 +1,13 @@
-"""The coarse trajectory as a linear map of the past steps, fitted on training windows."""
+"""Coarse trajectories fitted on training windows: a linear map of the past steps, alone or beside a Kalman filter."""
 
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from jepa.baselines.kalman import STARTS, Noise, extrapolate, fitted_noise
 from jepa.windows import T_OBS, T_PRED
 
-__all__ = ["FittedDisplacement"]
+__all__ = ["DISPLACEMENTS", "BlendedDisplacement", "FittedDisplacement"]
 
 RIDGE = 1e-3
 """Pull towards constant velocity, as a share of the mean square of a step."""
@@ -14,6 +15,8 @@ REWEIGHTINGS = 10
 """Rounds of weighted least squares; weights 1 / (error + a share of the median error) keep a few wild windows small."""
 SOFTENING = 0.2
 """That share."""
+SHARES = 21
+"""Shares of the filter that are tried, evenly from none to all."""
 
 
 class FittedDisplacement(nn.Module):
@@ -53,3 +56,43 @@ class FittedDisplacement(nn.Module):
     def forward(self, position: Float[Tensor, "batch 8 2"]) -> Float[Tensor, "batch 5 2"]:
         """The trajectory after the last observed position."""
         return position[:, -1:] + torch.einsum("btc,tk->bkc", torch.diff(position, dim=1), self.map)
+
+
+class BlendedDisplacement(FittedDisplacement):
+    """a_k x filter + (1 - a_k) x map at step k: an extended Kalman filter that follows jumps of the receiver, and a map
+    that knows how smooth a track is. Which of them a site needs is read off its training windows.
+
+    The filter, `jepa.baselines.kalman`, is fitted in the unit of the positions; the share a_k of each step is the one
+    with the smallest mean distance.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.register_buffer("deviations", torch.tensor(STARTS[0], dtype=torch.double))
+        self.register_buffer("share", torch.zeros(T_PRED))
+        self.deviations: Tensor
+        self.share: Tensor
+
+    @torch.no_grad()
+    def fit(self, position: Float[Tensor, "window 13 2"]) -> None:
+        """Fit map and filter, then their shares, on whole windows."""
+        super().fit(position)
+        with torch.enable_grad():
+            noise = fitted_noise(position.cpu())
+        self.deviations.copy_(torch.stack([*vars(noise).values()]))
+        past, ahead = position[:, :T_OBS], position[:, T_OBS:]
+        mapped, filtered = super().forward(past), self._filtered(past)
+        shares = torch.linspace(0, 1, SHARES, device=position.device)
+        error = [(torch.lerp(mapped, filtered, float(share)) - ahead).norm(dim=-1).mean(0) for share in shares]
+        self.share.copy_(shares[torch.stack(error).argmin(0)])
+
+    def _filtered(self, position: Float[Tensor, "batch 8 2"]) -> Float[Tensor, "batch 5 2"]:
+        return extrapolate(position, Noise(*self.deviations.unbind())).to(position.dtype)
+
+    def forward(self, position: Float[Tensor, "batch 8 2"]) -> Float[Tensor, "batch 5 2"]:
+        """The trajectory after the last observed position."""
+        return torch.lerp(super().forward(position), self._filtered(position), self.share[:, None])
+
+
+DISPLACEMENTS: dict[str, type[FittedDisplacement]] = {"fitted": FittedDisplacement, "blended": BlendedDisplacement}
+"""Those that are fitted, by `heads.coarse_trajectory`."""

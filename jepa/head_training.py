@@ -11,6 +11,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from jepa.config import HeadConfig, ModelConfig, PretrainConfig
+from jepa.displacement import DISPLACEMENTS
 from jepa.frames import FrameStore
 from jepa.frozen_latents import CHUNK, latents_of
 from jepa.heads import Heads
@@ -66,7 +67,7 @@ def fit_estimate(heads: Heads, data: HeadData, normalisers: Normalisers) -> None
         origin,
         with_map="map" in (options.coarse_beam, options.coarse_spectrum),
     )
-    if options.coarse_trajectory == "fitted":
+    if options.coarse_trajectory in DISPLACEMENTS:
         heads.displacement.fit(torch.cat([data.history["gps"], data.position], 1))
 
 

@@ -14,7 +14,7 @@ from torch.nn import functional
 from jepa.baselines.extrapolation import least_squares_velocity
 from jepa.coarse import CoarseSpectrum
 from jepa.config import HeadConfig
-from jepa.displacement import FittedDisplacement
+from jepa.displacement import DISPLACEMENTS
 from jepa.frames import BEAMS
 from jepa.fusion import FusedLayout
 from jepa.inputs import window_scale
@@ -261,8 +261,8 @@ class Heads(nn.Module):
         self.beam = BeamHead(*shape, cascade=config.cascade, coarse=config.coarse_beam != "none")
         self.rssi = RssiHead(*shape, cascade=config.cascade)
         self.estimate = CoarseSpectrum(config.map_neighbours)
-        if config.coarse_trajectory == "fitted":
-            self.displacement = FittedDisplacement()
+        if config.coarse_trajectory in DISPLACEMENTS:
+            self.displacement = DISPLACEMENTS[config.coarse_trajectory]()
         if config.linear:
             ahead, last = _told_tokens(layout, self.seen)
             told = (T_PRED * ahead + last) * width
@@ -285,7 +285,7 @@ class Heads(nn.Module):
         return torch.cat(parts, -1)
 
     def _coarse(self, position: Float[Tensor, "batch 8 2"]) -> Float[Tensor, "batch 5 2"]:
-        if self.config.coarse_trajectory == "fitted":
+        if self.config.coarse_trajectory in DISPLACEMENTS:
             return self.displacement(position)
         return least_squares_velocity(position, self.config.velocity_frames)
 

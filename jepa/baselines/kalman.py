@@ -17,11 +17,11 @@ from torch import Tensor
 from jepa.baselines.base import Baseline, as_output
 from jepa.predict import Output
 from jepa.samples import History, Samples
-from jepa.windows import T_PRED
+from jepa.windows import T_OBS, T_PRED
 from twin.console import progress_bar
 from twin.errors import UserError
 
-__all__ = ["Kalman", "Noise", "ctrv_jacobian", "ctrv_step", "extrapolate", "track"]
+__all__ = ["Kalman", "Noise", "ctrv_jacobian", "ctrv_step", "extrapolate", "fitted_noise", "track"]
 
 FIRST_HEADING_RAD = 0.5
 """Standard deviation of the heading at the first frame: wide, for its mean is taken from the same frames."""
@@ -94,7 +94,7 @@ def ctrv_jacobian(state: Float[Tensor, "window 5"]) -> Float[Tensor, "window 5 5
     middle = heading + turn / 2
     along = torch.stack([middle.cos(), middle.sin()], -1)
     across = torch.stack([-middle.sin(), middle.cos()], -1)
-    jacobian = torch.eye(5, dtype=state.dtype).repeat(len(state), 1, 1)
+    jacobian = _identity(5, state).repeat(state.shape[0], 1, 1)
     jacobian[:, :2, 2] = (speed * share)[:, None] * across
     jacobian[:, :2, 3] = share[:, None] * along
     jacobian[:, :2, 4] = 0.5 * speed[:, None] * (slope[:, None] * along + share[:, None] * across)
@@ -120,17 +120,18 @@ def _first_state(position_m: Float[Tensor, "window frame 2"], noise: Noise) -> t
     (Theil-Sen): neither noise nor a jump turns it far. Where that is zero, the whole displacement has the heading.
     """
     frames = position_m.shape[1]
-    first, second = torch.triu_indices(frames, frames, 1).unbind(0)
+    first, second = torch.triu_indices(frames, frames, 1, device=position_m.device).unbind(0)
     between = ((position_m[:, second] - position_m[:, first]) / (second - first)[:, None]).sort(1).values
     velocity = (between[:, (len(first) - 1) // 2] + between[:, len(first) // 2]) / 2
     still = (velocity == 0).all(-1, keepdim=True)
     direction = torch.where(still, position_m[:, -1] - position_m[:, 0], velocity)
-    heading = torch.atan2(direction[:, 1], direction[:, 0])
+    # in single precision, which is plenty for where a search begins: ONNX has no other arc tangent
+    heading = torch.atan2(direction[:, 1].float(), direction[:, 0].float()).to(position_m.dtype)
     zero = torch.zeros_like(heading)
     state = torch.stack([position_m[:, 0, 0], position_m[:, 0, 1], heading, velocity.norm(dim=-1), zero], -1)
     heading_rad, speed_m = state.new_tensor([FIRST_HEADING_RAD, FIRST_SPEED_M])
     deviations = torch.stack([noise.position_m, noise.position_m, heading_rad, speed_m, noise.turn_rate])
-    return state, deviations.square().diag().repeat(len(state), 1, 1)
+    return state, deviations.square().diag().repeat(state.shape[0], 1, 1)
 
 
 def _correct(
@@ -146,17 +147,21 @@ def _correct(
     stay.
     """
     innovation = measured_m - state[:, :2]
-    floor = noise.position_m**2 * torch.eye(2, dtype=state.dtype)
+    floor = noise.position_m**2 * _identity(2, state)
     spread = covariance[:, :2, :2] + floor
     beyond = ((innovation[:, None] @ _inverse(spread) @ innovation[:, :, None]) / GATE - 1).clamp_min(0)
     covariance = covariance.clone()
     covariance[:, :2, :2] += beyond * spread
     gain = covariance[:, :, :2] @ _inverse((1 + beyond) * spread)
     state = state + (gain @ innovation[:, :, None])[:, :, 0]
-    kept = torch.eye(5, dtype=state.dtype).repeat(len(state), 1, 1)
+    kept = _identity(5, state).repeat(state.shape[0], 1, 1)
     kept[:, :, :2] -= gain
     covariance = kept @ covariance @ kept.mT + noise.position_m**2 * gain @ gain.mT
     return state, (covariance + covariance.mT) / 2
+
+
+def _identity(size: int, like: Tensor) -> Tensor:
+    return torch.eye(size, dtype=like.dtype, device=like.device)
 
 
 def _inverse(matrix: Float[Tensor, "window 2 2"]) -> Float[Tensor, "window 2 2"]:
@@ -204,13 +209,9 @@ class Kalman(Baseline):
         """L-BFGS over the logarithms of the deviations; which start it was is chosen on validation (train without)."""
         if not len(train):
             raise UserError("there is no training window", self.label or self.name, "use more or longer sequences")
-        thinned = train.select(torch.arange(0, len(train), -(-len(train) // LARGEST_FIT)))
-        judge = val if len(val) else train
         with progress_bar(shown=bool(self.label)) as bar:
             task = bar.add_task(self.label, total=PASSES * len(STARTS))
-            candidates = [_fitted(thinned, start, lambda: bar.advance(task)) for start in STARTS]
-        with torch.no_grad():
-            self.noise = min(candidates, key=lambda noise: float(_mean_distance(judge, noise)))
+            self.noise = fitted_noise(_tracks(train), _tracks(val), lambda: bar.advance(task))
 
     @torch.no_grad()
     def predict(self, history: History) -> Output:
@@ -218,18 +219,39 @@ class Kalman(Baseline):
         return as_output(len(history), extrapolate(history.position_m.cpu(), self.noise))
 
 
-def _mean_distance(samples: Samples, noise: Noise) -> Float[Tensor, ""]:
-    predicted = extrapolate(samples.history.position_m.cpu(), noise)
-    return (predicted - samples.position_m.cpu()).norm(dim=-1).mean()
+def _tracks(samples: Samples) -> Float[Tensor, "window 13 2"]:
+    return torch.cat([samples.history.position_m.cpu(), samples.position_m.cpu()], 1)
 
 
-def _fitted(samples: Samples, start: tuple[float, ...], after_pass: Callable[[], None]) -> Noise:
+def fitted_noise(
+    train_m: Float[Tensor, "window 13 2"],
+    val_m: Float[Tensor, "window 13 2"] | None = None,
+    after_pass: Callable[[], None] = lambda: None,
+) -> Noise:
+    """The noise with which the filter, shown the first eight positions of each track, predicts the other five best.
+
+    Args:
+        val_m: on which it is chosen from which start the search ended best; on `train_m` without any.
+        after_pass: called after every pass over the tracks.
+    """
+    thinned_m = train_m[:: -(-len(train_m) // LARGEST_FIT)]
+    judge_m = thinned_m if val_m is None or not len(val_m) else val_m
+    candidates = [_fitted(thinned_m, start, after_pass) for start in STARTS]
+    with torch.no_grad():
+        return min(candidates, key=lambda noise: float(_mean_distance(judge_m, noise)))
+
+
+def _mean_distance(tracks_m: Float[Tensor, "window 13 2"], noise: Noise) -> Float[Tensor, ""]:
+    return (extrapolate(tracks_m[:, :T_OBS], noise) - tracks_m[:, T_OBS:]).norm(dim=-1).mean()
+
+
+def _fitted(tracks_m: Float[Tensor, "window 13 2"], start: tuple[float, ...], after_pass: Callable[[], None]) -> Noise:
     """The noise at which the search from `start` ends."""
 
     def distance(logarithms: np.ndarray) -> tuple[float, np.ndarray]:
         after_pass()
         leaf = torch.from_numpy(logarithms.copy()).requires_grad_()
-        found = _mean_distance(samples, Noise(*leaf.exp().unbind()))
+        found = _mean_distance(tracks_m, Noise(*leaf.exp().unbind()))
         (gradient,) = torch.autograd.grad(found, leaf)
         return found.item(), gradient.numpy()
 

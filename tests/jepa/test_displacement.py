@@ -4,7 +4,8 @@ import pytest
 import torch
 
 from jepa.baselines.extrapolation import constant_velocity
-from jepa.displacement import FittedDisplacement
+from jepa.baselines.kalman import Noise, extrapolate
+from jepa.displacement import BlendedDisplacement, FittedDisplacement
 from jepa.windows import T_OBS, T_WINDOW
 
 
@@ -54,3 +55,59 @@ def test_a_street_that_is_turned_turns_the_trajectory():
     torch.testing.assert_close(
         fitted(windows[:, :T_OBS] @ turn), fitted(windows[:, :T_OBS]) @ turn, atol=1e-4, rtol=1e-4
     )
+
+
+def _error(model, windows):
+    return float((model(windows[:, :T_OBS]) - windows[:, T_OBS:]).norm(dim=-1).mean())
+
+
+def _jumping():
+    """Straight drives whose receiver jumps once in half of the windows, by a metre or two, and stays there."""
+    generator = torch.Generator().manual_seed(2)
+    t = torch.arange(float(T_WINDOW))
+    true = _windows((torch.rand(400, 1, generator=generator) + 0.5) * t)
+    jump = torch.randint(1, 2 * T_OBS, (400, 1), generator=generator)
+    size = 1.5 * torch.randn(400, 1, 2, generator=generator)
+    return true + size * (t >= jump)[..., None] + 0.01 * torch.randn(true.shape, generator=generator)
+
+
+def _swaying():
+    """Drives of one frequency, sampled without noise: a linear map of seven steps tells all of what follows."""
+    generator = torch.Generator().manual_seed(3)
+    t = torch.arange(float(T_WINDOW))
+    phase = 6.28 * torch.rand(400, 1, generator=generator)
+    return torch.stack([(torch.rand(400, 1, generator=generator) + 0.5) * t, torch.sin(0.9 * t + phase)], -1)
+
+
+@pytest.mark.parametrize(("world", "filtered"), [(_jumping, True), (_swaying, False)])
+def test_the_training_windows_tell_whether_filter_or_map_is_followed(world, filtered):
+    train, test = world().split(200)
+    mapped, blended = FittedDisplacement(), BlendedDisplacement()
+    mapped.fit(train)
+    blended.fit(train)
+    noise = Noise(*blended.deviations.unbind())
+    alone = {
+        True: float((extrapolate(test[:, :T_OBS], noise) - test[:, T_OBS:]).norm(dim=-1).mean()),
+        False: _error(mapped, test),
+    }
+    assert alone[filtered] < 0.7 * alone[not filtered], "the worlds tell them apart"
+    assert _error(blended, test) < 1.05 * alone[filtered]
+    assert bool((blended.share > 0.5).all()) == filtered
+
+
+def test_a_blend_is_a_part_of_a_checkpoint_and_begins_as_constant_velocity():
+    blended, again = BlendedDisplacement(), BlendedDisplacement()
+    position = torch.randn(20, T_OBS, 2)
+    torch.testing.assert_close(blended(position), constant_velocity(position))
+    blended.fit(_jumping())
+    again.load_state_dict(blended.state_dict())
+    assert torch.equal(again(position), blended(position))
+    assert again(position).dtype == position.dtype
+
+
+def test_a_blend_of_drives_that_are_shifted_is_shifted():
+    blended = BlendedDisplacement()
+    windows = _jumping()
+    blended.fit(windows)
+    seen = windows[:20, :T_OBS]
+    torch.testing.assert_close(blended(seen + 50.0), blended(seen) + 50.0, atol=1e-4, rtol=0)

@@ -33,7 +33,8 @@ def run_with(path, store, modalities, statistics, *settings):
     """A run of random weights with heads, as the commands leave it."""
     tiny = ["model.width=16", "model.attention_heads=2", "model.encoder_layers=1", "model.predictor_layers=1"]
     named = f"inputs.modalities=[{', '.join(modalities)}]"
-    config = preset("small", [*tiny, named, "heads.width=16", "heads.skip=8", "inputs.image_size=32", *settings])
+    small = ["heads.width=16", "heads.skip=8", "inputs.image_size=32", "heads.coarse_trajectory=fitted"]
+    config = preset("small", [*tiny, named, *small, *settings])
     create_run(path, RunDescription.of("model", "jepa", store, make_split(store), seed=0))
     save_config(config, path / "config.yaml")
     statistics.save(path / "stats.json")
@@ -45,13 +46,15 @@ def run_with(path, store, modalities, statistics, *settings):
     generator = torch.Generator().manual_seed(2)
     position, power = torch.randn(9, 13, 2, generator=generator), torch.randn(9, 13, 64, generator=generator)
     heads.estimate.fit(position, power, torch.arange(9), torch.zeros(2))
+    if config.heads.coarse_trajectory == "blended":
+        heads.displacement.share.copy_(torch.linspace(0.2, 0.8, 5))
     save_heads(heads, path)
     return path
 
 
 @pytest.fixture(scope="module")
 def runs(store, tmp_path_factory):
-    """A run of power and position, and one of all modalities."""
+    """Runs of power and position, and one of all modalities."""
     torch.set_num_threads(1)
     root = tmp_path_factory.mktemp("runs")
     together, each = Normalisers({"*": NORTH}), Normalisers({"north": NORTH, "south": SOUTH})
@@ -60,6 +63,7 @@ def runs(store, tmp_path_factory):
         "fused": run_with(
             root / "fused", store, ("gps", "rf"), together, "model.encoder_layers=2", "model.fusion_tokens=2"
         ),
+        "blended": run_with(root / "blended", store, ("gps", "rf"), together, "heads.coarse_trajectory=blended"),
         "five": run_with(root / "five", store, ALL, each, "heads.readout=attentive", "heads.coarse_spectrum=shifted"),
     }
 
@@ -115,7 +119,11 @@ def answers(out, inputs):
     [
         ("two", "torch"),
         ("two", "onnx"),
-        *(pytest.param(run, kind, marks=pytest.mark.long) for run in ("fused", "five") for kind in ("torch", "onnx")),
+        *(
+            pytest.param(run, kind, marks=pytest.mark.long)
+            for run in ("fused", "blended", "five")
+            for kind in ("torch", "onnx")
+        ),
     ],
 )
 def test_the_file_says_what_the_run_says_for_one_window_and_for_five(runs, exported, which, kind):
