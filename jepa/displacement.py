@@ -17,6 +17,8 @@ SOFTENING = 0.2
 """That share."""
 SHARES = 21
 """Shares of the filter that are tried, evenly from none to all."""
+STEP_M = 1.0
+"""What the median step between frames is scaled to before the filter is fitted, whose search thinks in metres."""
 
 
 class FittedDisplacement(nn.Module):
@@ -62,23 +64,26 @@ class BlendedDisplacement(FittedDisplacement):
     """a_k x filter + (1 - a_k) x map at step k: an extended Kalman filter that follows jumps of the receiver, and a map
     that knows how smooth a track is. Which of them a site needs is read off its training windows.
 
-    The filter, `jepa.baselines.kalman`, is fitted in the unit of the positions; the share a_k of each step is the one
-    with the smallest mean distance.
+    The filter is that of `jepa.baselines.kalman`; the share a_k of each step is the one with the smallest mean distance.
     """
 
     def __init__(self) -> None:
         super().__init__()
         self.register_buffer("deviations", torch.tensor(STARTS[0], dtype=torch.double))
+        self.register_buffer("scale", torch.ones(()))
         self.register_buffer("share", torch.zeros(T_PRED))
         self.deviations: Tensor
+        self.scale: Tensor
         self.share: Tensor
 
     @torch.no_grad()
     def fit(self, position: Float[Tensor, "window 13 2"]) -> None:
         """Fit map and filter, then their shares, on whole windows."""
         super().fit(position)
+        step = torch.diff(position, dim=1).norm(dim=-1).median()
+        self.scale.fill_(STEP_M / float(step) if step > 0 else 1.0)
         with torch.enable_grad():
-            noise = fitted_noise(position.cpu())
+            noise = fitted_noise((self.scale * position).cpu())
         self.deviations.copy_(torch.stack([*vars(noise).values()]))
         past, ahead = position[:, :T_OBS], position[:, T_OBS:]
         mapped, filtered = super().forward(past), self._filtered(past)
@@ -87,7 +92,8 @@ class BlendedDisplacement(FittedDisplacement):
         self.share.copy_(shares[torch.stack(error).argmin(0)])
 
     def _filtered(self, position: Float[Tensor, "batch 8 2"]) -> Float[Tensor, "batch 5 2"]:
-        return extrapolate(position, Noise(*self.deviations.unbind())).to(position.dtype)
+        found = extrapolate(self.scale * position, Noise(*self.deviations.unbind()))
+        return found.to(position.dtype) / self.scale
 
     def forward(self, position: Float[Tensor, "batch 8 2"]) -> Float[Tensor, "batch 5 2"]:
         """The trajectory after the last observed position."""

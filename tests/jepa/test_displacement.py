@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from jepa.baselines.extrapolation import constant_velocity
-from jepa.baselines.kalman import Noise, extrapolate
+from jepa.baselines.kalman import extrapolate, fitted_noise
 from jepa.displacement import BlendedDisplacement, FittedDisplacement
 from jepa.windows import T_OBS, T_WINDOW
 
@@ -85,7 +85,7 @@ def test_the_training_windows_tell_whether_filter_or_map_is_followed(world, filt
     mapped, blended = FittedDisplacement(), BlendedDisplacement()
     mapped.fit(train)
     blended.fit(train)
-    noise = Noise(*blended.deviations.unbind())
+    noise = fitted_noise(train)
     alone = {
         True: float((extrapolate(test[:, :T_OBS], noise) - test[:, T_OBS:]).norm(dim=-1).mean()),
         False: _error(mapped, test),
@@ -105,9 +105,11 @@ def test_a_blend_is_a_part_of_a_checkpoint_and_begins_as_constant_velocity():
     assert again(position).dtype == position.dtype
 
 
-def test_a_blend_of_drives_that_are_shifted_is_shifted():
-    blended = BlendedDisplacement()
+def test_a_blend_knows_no_origin_and_no_unit():
     windows = _jumping()
+    blended, small = BlendedDisplacement(), BlendedDisplacement()
     blended.fit(windows)
+    small.fit(windows / 9)
     seen = windows[:20, :T_OBS]
     torch.testing.assert_close(blended(seen + 50.0), blended(seen) + 50.0, atol=1e-4, rtol=0)
+    torch.testing.assert_close(9 * small(seen / 9), blended(seen), atol=1e-3, rtol=0)
