@@ -64,7 +64,7 @@ class BlendedDisplacement(FittedDisplacement):
     """a_k x filter + (1 - a_k) x map at step k: an extended Kalman filter that follows jumps of the receiver, and a map
     that knows how smooth a track is. Which of them a site needs is read off its training windows.
 
-    The filter is that of `jepa.baselines.kalman`; the share a_k of each step is the one with the smallest mean distance.
+    The filter is that of `jepa.baselines.kalman`; the share a_k of each step is that with the smallest mean distance.
     """
 
     def __init__(self) -> None:

@@ -125,8 +125,7 @@ def _first_state(position_m: Float[Tensor, "window frame 2"], noise: Noise) -> t
     velocity = (between[:, (len(first) - 1) // 2] + between[:, len(first) // 2]) / 2
     still = (velocity == 0).all(-1, keepdim=True)
     direction = torch.where(still, position_m[:, -1] - position_m[:, 0], velocity)
-    # in single precision, which is plenty for where a search begins: ONNX has no other arc tangent
-    heading = torch.atan2(direction[:, 1].float(), direction[:, 0].float()).to(position_m.dtype)
+    heading = _angle(direction)
     zero = torch.zeros_like(heading)
     state = torch.stack([position_m[:, 0, 0], position_m[:, 0, 1], heading, velocity.norm(dim=-1), zero], -1)
     heading_rad, speed_m = state.new_tensor([FIRST_HEADING_RAD, FIRST_SPEED_M])
@@ -158,6 +157,14 @@ def _correct(
     kept[:, :, :2] -= gain
     covariance = kept @ covariance @ kept.mT + noise.position_m**2 * gain @ gain.mT
     return state, (covariance + covariance.mT) / 2
+
+
+def _angle(direction: Float[Tensor, "window 2"]) -> Float[Tensor, "window"]:
+    """Angle of a direction: that of single precision, and what it leaves over. ONNX has no other arc tangent."""
+    x, y = direction.unbind(-1)
+    rough = torch.atan2(y.float(), x.float()).to(direction.dtype)
+    length = direction.norm(dim=-1).clamp_min(torch.finfo(direction.dtype).tiny)
+    return rough + (rough.cos() * y - rough.sin() * x) / length
 
 
 def _identity(size: int, like: Tensor) -> Tensor:

@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from jepa.experiments import side_by_side, transfer
+from jepa.experiments import sites as places_of_twin
 from jepa.experiments.sites import Place
 from jepa.experiments.transfer import Budget, Source, run, shuffled
 from jepa.experiments.transfer_page import Results
@@ -243,7 +244,7 @@ def test_rows_of_other_sites_are_not_taken(finished, sites, alone):
 
 def test_where_no_site_is_named_two_scenarios_of_the_twin_stand_in(tmp_path, monkeypatch):
     asked = []
-    monkeypatch.setattr(transfer, "made", lambda scenario, *rest: asked.append((load_scenario(scenario), *rest)))
+    monkeypatch.setattr(places_of_twin, "made", lambda scenario, *rest: asked.append((load_scenario(scenario), *rest)))
     monkeypatch.setattr(transfer, "checked_hashes", lambda places: (_ for _ in ()).throw(UserError("enough", "", "")))
     with pytest.raises(UserError, match="enough"):
         run(tmp_path, budget="quick")
