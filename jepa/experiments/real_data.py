@@ -75,8 +75,17 @@ HEADS: dict[str, tuple[str, ...]] = {
 REAL_SHARE = 0.5
 """Share of real windows in further pretraining, the same of every site."""
 SUMMED_UP = "twin_jepa_pretrained_1"
-ONE_SEED = ("hold_last", "constant_velocity", "least_squares_velocity", "kalman", "ar", "position_knn", "gru")
-"""Baselines that draw nothing, or are far behind on every site (`gru`): one seed tells enough."""
+ONE_SEED = (
+    "hold_last",
+    "constant_velocity",
+    "least_squares_velocity",
+    "kalman",
+    "ar",
+    "position_knn",
+    "gru",
+    "transformer",
+)
+"""Baselines that draw nothing, or are far behind on every site (the last two): one seed tells enough."""
 TWIN = "drive_by"
 TWIN_BATCH = 128
 FULL_SHARE, LARGEST_REPEAT = 0.3, 3.0
