@@ -190,14 +190,19 @@ class Augmentation:
     lines: MirrorLine
 
     @classmethod
-    def of(cls, config: AugmentConfig, store: FrameStore, windows: Windows, normalisers: Normalisers) -> "Augmentation":
-        """For the training windows of some datasets, each drive mirrored in the boresight of its base station.
+    def of(
+        cls, config: AugmentConfig, store: FrameStore, windows: Windows, normalisers: Normalisers
+    ) -> "Augmentation | None":
+        """For the training windows of some datasets, each drive mirrored in the boresight of its base station; None
+        where nothing is changed.
 
         A known codebook has to be symmetric; of one that is not known stderr says that it is taken for it.
 
         Raises:
             UserError: a codebook is not symmetric, or neither boresight nor street are known.
         """
+        if not config.used:
+            return None
         numbers, chosen = torch.unique(windows.episode.cpu(), return_inverse=True)
         by_episode = [UNUSED] * len(numbers)
         if config.mirror:

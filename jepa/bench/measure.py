@@ -124,7 +124,7 @@ def _inference(sizes: Sizes, name: str, device: torch.device, compiled: bool) ->
     def push(number: int) -> Forecast | None:
         return streaming.push({kind: values[number : number + 1] for kind, values in frames.items()})
 
-    times = [seconds(lambda: push(number), device) for number in range(T_OBS + sizes.pushes)]  # noqa: B023
+    times = [seconds(partial(push, number), device) for number in range(T_OBS + sizes.pushes)]
     kept = {
         kind: torch.randn(sizes.windows, T_OBS, TOKENIZERS[kind].tokens, sizes.width, device=device)
         for kind in streaming.forecaster.large

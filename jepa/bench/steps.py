@@ -1,6 +1,7 @@
 """A training step of this project beside one of the plain model: same weights, batches and frames in memory."""
 
 from collections.abc import Mapping
+from functools import partial
 from statistics import median
 from typing import Any
 
@@ -52,8 +53,8 @@ def compared_steps(camera: str, sizes: Sizes, device: torch.device, compiled: bo
     for repeat in range(sizes.repeats + 1):
         drawn = adjacent_batches(windows.index, sizes.batch, config.group, repeat, 0)[: sizes.steps]
         took = {
-            "project": seconds(lambda: _steps(model, windows, config, drawn, repeat), device),  # noqa: B023
-            "plain": seconds(lambda: _plain_steps(plain, windows, model, config, drawn), device),  # noqa: B023
+            "project": seconds(partial(_steps, model, windows, config, drawn, repeat), device),
+            "plain": seconds(partial(_plain_steps, plain, windows, model, config, drawn), device),
         }
         if repeat:  # the first one allocates, and compiles
             for side, value in took.items():

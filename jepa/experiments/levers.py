@@ -16,8 +16,8 @@ from typing import Any
 
 import torch
 
-from jepa.augment import Augmentation
 from jepa.config import PretrainConfig, preset
+from jepa.experiments.backbones import epochs_of, heads_row, pretraining_row
 from jepa.experiments.comparison import difference, mean
 from jepa.experiments.real_data import HEADS
 from jepa.experiments.side_by_side import Job, as_json, compute_rows
@@ -32,7 +32,7 @@ from jepa.predictor import JepaPredictor
 from jepa.pretraining import load_backbone, new_model, pretrain
 from jepa.samples import Samples
 from jepa.splits import make_split
-from jepa.stored_heads import load_heads, save_heads
+from jepa.stored_heads import load_heads
 from jepa.windows import Windows, complete_windows, dataset_of_windows
 from jepa.workflows import pick_device
 from twin.errors import UserError
@@ -222,22 +222,9 @@ def _loaded(path: Path) -> tuple[FrameStore, Windows]:
     return store, make_split(store).parts["train"]
 
 
-def _epochs(steps: int, windows: int, batch: int) -> int:
-    return max(1, round(steps / max(1, windows // batch)))
-
-
 def _pretrained(out: Path, name: str, budget: Budget, seed: int) -> dict[str, Any]:
-    """A row without metrics: the backbone lies in the run."""
-    store, windows = _loaded(_twin(out))
-    config, device = _config(budget, seed, budget.head_steps, LEVERS[name].settings), pick_device("auto")
-    config = config.model_copy(update={"epochs": _epochs(budget.pretrain_steps, len(windows), config.batch_size)})
-    normalisers = Normalisers.fit(store, windows, config.inputs)
-    inputs = WindowInputs(normalisers.frames(store), windows.index, device)
-    augmentation = Augmentation.of(config.augment, store, windows, normalisers) if config.augment.used else None
-    place = _run_of(out, name, seed)
-    place.mkdir(parents=True, exist_ok=True)
-    pretrain(inputs, config, run=place, resume=True, device=device, label="", augmentation=augmentation)
-    return {"epochs": config.epochs, "windows": len(windows)}
+    config = _config(budget, seed, budget.head_steps, LEVERS[name].settings)
+    return pretraining_row(*_loaded(_twin(out)), config, budget.pretrain_steps, _run_of(out, name, seed))
 
 
 def _backbone(out: Path, name: str, arm: str, config: PretrainConfig) -> JepaModel:
@@ -248,15 +235,9 @@ def _backbone(out: Path, name: str, arm: str, config: PretrainConfig) -> JepaMod
 
 
 def _twin_heads(out: Path, name: str, arm: str, budget: Budget, seed: int) -> dict[str, Any]:
-    """An empty row: the heads lie beside the backbone."""
-    store, windows = _loaded(_twin(out))
     config = _config(budget, seed, budget.head_steps, LEVERS[name].settings)
-    normalisers = Normalisers.fit(store, windows, config.inputs)
     model = _backbone(out, name, arm, config)
-    save_heads(
-        train_heads(model, store, windows, windows, normalisers, config, label=""), _heads_of(out, name, seed, arm)
-    )
-    return {}
+    return heads_row(model, *_loaded(_twin(out)), config, _heads_of(out, name, seed, arm))
 
 
 def _cell(out: Path, place: Place, name: str, arm: str, budget: Budget) -> dict[str, Any]:
@@ -290,7 +271,7 @@ def _with_real_windows(
     windows = complete_windows(store, windows, config.inputs.modalities)
     normalisers = Normalisers.fit(store, windows, config.inputs)
     windows = windows.select(balanced(dataset_of_windows(store, windows), 1 - lever.real_share))
-    epochs = _epochs(budget.site_steps, len(windows), config.batch_size)
+    epochs = epochs_of(budget.site_steps, len(windows), config.batch_size)
     further = config.model_copy(update={"epochs": epochs, "learning_rate": config.learning_rate / 2})
     device = next(model.parameters()).device
     inputs = WindowInputs(normalisers.frames(store), windows.index, device)

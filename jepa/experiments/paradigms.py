@@ -11,7 +11,7 @@ from typing import Any
 
 from jepa.experiments.comparison import Claim, claim, difference, mean
 from jepa.experiments.drawing import Caption, bars
-from jepa.experiments.study import Place, Rows, Study, metric_text, sums
+from jepa.experiments.study import HeadSetup, Place, Rows, Study, metric_text, sums
 from jepa.experiments.table import markdown_table, write_json
 from jepa.experiments.table3 import END_TO_END, METRICS, PAPER
 
@@ -41,7 +41,7 @@ def run(out: Path, data: Sequence[Path] = (), budget: str = "default") -> None:
     study = Study(out, data, budget)
 
     def untrained(place: Place) -> dict[str, Any]:
-        return study.judged(place, "untrained", study.pretrained(place, "jepa"), backbone="random")
+        return study.judged(place, "untrained", study.pretrained(place, "jepa"), HeadSetup(backbone="random"))
 
     def reconstruction(place: Place) -> dict[str, Any]:
         trained = study.pretrained(place, "jepa-reconstruction", ["paradigm=reconstruction"])

@@ -35,7 +35,20 @@ from twin.console import progress_bar
 from twin.errors import UserError
 from twin.generation import generate_dataset
 
-__all__ = ["BUDGETS", "Budget", "Place", "Rows", "Study", "by_step", "metric_text", "ranks", "summary", "sums"]
+__all__ = [
+    "BUDGETS",
+    "HEADS_AS_PUBLISHED",
+    "Budget",
+    "HeadSetup",
+    "Place",
+    "Rows",
+    "Study",
+    "by_step",
+    "metric_text",
+    "ranks",
+    "summary",
+    "sums",
+]
 
 Rows = list[list[dict[str, Any]]]
 """The rows of a model: for each fold those of its seeds."""
@@ -48,6 +61,24 @@ RANKED_WINDOWS = 512
 MOST_WORKERS = 8
 BASE_RUN = "jepa"
 """The run of the model that varies nothing."""
+
+
+@dataclass(frozen=True)
+class HeadSetup:
+    """How heads stand on a backbone.
+
+    Attributes:
+        backbone: its weights, `pretrained` or `random`.
+        missing: modalities whose history it does not see.
+        cascade: whether the beam and the RSSI head read the predicted trajectory.
+    """
+
+    backbone: str = "pretrained"
+    missing: tuple[str, ...] = ()
+    cascade: bool = True
+
+
+HEADS_AS_PUBLISHED = HeadSetup()
 
 
 @dataclass(frozen=True)
@@ -270,45 +301,29 @@ class Study:
         """The split of a place."""
         return make_split(store, place.split, place.fold, place.seed)
 
-    def judged(
-        self,
-        place: Place,
-        key: str,
-        run: Path,
-        backbone: str = "pretrained",
-        missing: tuple[str, ...] = (),
-        cascade: bool = True,
-    ) -> dict[str, Any]:
+    def judged(self, place: Place, key: str, run: Path, setup: HeadSetup = HEADS_AS_PUBLISHED) -> dict[str, Any]:
         """Train heads on a backbone and judge them on the test part; with ranks of the latents."""
-        predictor, store, windows, output = self._predicted(place, key, run, backbone, missing, cascade)
+        predictor, store, windows, output = self._predicted(place, key, run, setup)
         row = summary(output, Samples.gather(store, windows))
         row["representation"] = ranks(predictor, store, windows, output)
         return row
 
     def _predicted(
-        self,
-        place: Place,
-        key: str,
-        run: Path,
-        backbone: str = "pretrained",
-        missing: tuple[str, ...] = (),
-        cascade: bool = True,
+        self, place: Place, key: str, run: Path, setup: HeadSetup = HEADS_AS_PUBLISHED
     ) -> tuple[JepaPredictor, FrameStore, Windows, Output]:
         """A predictor with trained heads, and what it says of the test part."""
-        label = f"{key}: heads"
-        settings = [] if cascade else ["heads.cascade=false"]
         store = self.store(load_config(run / "config.yaml"))
         workflows.heads_run(
             run,
             [self.recordings],
-            settings=settings,
-            backbone=backbone,
-            missing=missing,
+            settings=[] if setup.cascade else ["heads.cascade=false"],
+            backbone=setup.backbone,
+            missing=setup.missing,
             resume=True,
-            label=label,
+            label=f"{key}: heads",
             store=store,
         )
-        predictor = JepaPredictor.load(run, self.device, backbone=backbone, missing=missing, cascade=cascade)
+        predictor = JepaPredictor.load(run, self.device, **asdict(setup))
         windows = self.split(store, place).parts["test"]
         return predictor, store, windows, predictor.predict(store, windows)
 

@@ -14,7 +14,7 @@ from typing import Any, Literal
 import numpy as np
 
 from jepa.experiments.comparison import Claim, Estimate, claim, difference
-from jepa.experiments.study import Place, Rows, Study, metric_text, sums
+from jepa.experiments.study import HEADS_AS_PUBLISHED, HeadSetup, Place, Rows, Study, metric_text, sums
 from jepa.experiments.table import markdown_table, write_json
 
 __all__ = ["METRICS", "PAPER", "PAPER_JEPA", "run"]
@@ -52,9 +52,11 @@ class _Variant:
 
     run: str = "jepa"
     settings: tuple[str, ...] = ()
-    backbone: str = "pretrained"
-    missing: tuple[str, ...] = ()
-    cascade: bool = True
+    heads: HeadSetup = HEADS_AS_PUBLISHED
+
+
+def _without(*modalities: str) -> _Variant:
+    return _Variant(heads=HeadSetup(missing=modalities))
 
 
 def _variants(study: Study) -> dict[str, _Variant]:
@@ -65,16 +67,16 @@ def _variants(study: Study) -> dict[str, _Variant]:
     }
     return {
         **found,
-        "untrained": _Variant(backbone="random"),
-        "without cascade": _Variant(cascade=False),
-        "without position": _Variant(missing=("gps",)),
-        "without power": _Variant(missing=("rf",)),
-        "without vision": _Variant(missing=("camera",)),
-        "without radar": _Variant(missing=("radar",)),
-        "without LiDAR": _Variant(missing=("lidar",)),
-        "without vision, radar": _Variant(missing=("camera", "radar")),
-        "without vision, LiDAR": _Variant(missing=("camera", "lidar")),
-        "without radar, LiDAR": _Variant(missing=("lidar", "radar")),
+        "untrained": _Variant(heads=HeadSetup(backbone="random")),
+        "without cascade": _Variant(heads=HeadSetup(cascade=False)),
+        "without position": _without("gps"),
+        "without power": _without("rf"),
+        "without vision": _without("camera"),
+        "without radar": _without("radar"),
+        "without LiDAR": _without("lidar"),
+        "without vision, radar": _without("camera", "radar"),
+        "without vision, LiDAR": _without("camera", "lidar"),
+        "without radar, LiDAR": _without("lidar", "radar"),
         "ratio 0.25": _Variant("jepa-r0.25", ("mask.ratio=0.25",)),
         "ratio 0.75": _Variant("jepa-r0.75", ("mask.ratio=0.75",)),
         "random mask": _Variant("jepa-random-mask", ("mask.kinds={random: 1.0}",)),
@@ -85,7 +87,7 @@ def _variants(study: Study) -> dict[str, _Variant]:
 
 def _row(study: Study, variant: _Variant, key: str, place: Place) -> dict[str, Any]:
     run = study.pretrained(place, variant.run, variant.settings)
-    return study.judged(place, key, run, variant.backbone, variant.missing, variant.cascade)
+    return study.judged(place, key, run, variant.heads)
 
 
 def run(out: Path, data: Sequence[Path] = (), budget: str = "default") -> None:

@@ -24,8 +24,8 @@ from typing import Any
 import numpy as np
 import torch
 
-from jepa.augment import Augmentation
 from jepa.config import PretrainConfig, preset
+from jepa.experiments.backbones import heads_row, pretraining_row
 from jepa.experiments.rival import PLAN as RIVAL_PLAN
 from jepa.experiments.rival import pretrain_rival, rival_row
 from jepa.experiments.side_by_side import Job, as_json, compute_rows
@@ -34,12 +34,12 @@ from jepa.experiments.table import RowStore, write_json
 from jepa.experiments.transfer_page import ALL, Count, Results
 from jepa.frames import FrameStore
 from jepa.head_training import train_heads
-from jepa.inputs import Normalisers, WindowInputs
+from jepa.inputs import Normalisers
 from jepa.predictor import JepaPredictor
-from jepa.pretraining import load_backbone, new_model, pretrain
+from jepa.pretraining import load_backbone, new_model
 from jepa.samples import Samples
 from jepa.splits import FOLDS
-from jepa.stored_heads import load_heads, save_heads
+from jepa.stored_heads import load_heads
 from jepa.windows import Piece, Windows, cut_windows
 from jepa.workflows import pick_device
 from twin.errors import UserError
@@ -244,28 +244,13 @@ def _cells(out: Path, place: Place, sites: Sequence[Path], counts: Sequence[Coun
 
 
 def _pretrained(out: Path, source: Source, budget: Budget, seed: int) -> dict[str, Any]:
-    """A row without numbers: the backbone lies in the run."""
-    store, windows = source.load()
-    config, device = _config(budget, seed, budget.head_steps), pick_device("auto")
-    epochs = max(1, round(budget.pretrain_steps / max(1, len(windows) // config.batch_size)))
-    normalisers = Normalisers.fit(store, windows, config.inputs)
-    inputs = WindowInputs(normalisers.frames(store), windows.index, device)
-    augmentation = Augmentation.of(config.augment, store, windows, normalisers) if config.augment.used else None
-    place = _run_of(out, source, seed)
-    place.mkdir(parents=True, exist_ok=True)
-    config = config.model_copy(update={"epochs": epochs})
-    pretrain(inputs, config, run=place, resume=True, device=device, label="", augmentation=augmentation)
-    return {"epochs": epochs}
+    config = _config(budget, seed, budget.head_steps)
+    return pretraining_row(*source.load(), config, budget.pretrain_steps, _run_of(out, source, seed))
 
 
 def _heads_row(out: Path, source: Source, budget: Budget, seed: int) -> dict[str, Any]:
-    """A row without numbers: the heads lie beside the backbone."""
-    store, windows = source.load()
     config, place = _config(budget, seed, budget.head_steps), _run_of(out, source, seed)
-    normalisers = Normalisers.fit(store, windows, config.inputs)
-    model = load_backbone(place, config, device=pick_device("auto"))
-    save_heads(train_heads(model, store, windows, windows, normalisers, config, label=""), place)
-    return {}
+    return heads_row(load_backbone(place, config, device=pick_device("auto")), *source.load(), config, place)
 
 
 def _rival_path(out: Path, seed: int) -> Path:

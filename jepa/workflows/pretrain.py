@@ -72,7 +72,7 @@ def pretrain_run(
         if config.first_share:
             train = train.select(balanced(dataset_of_windows(loaded, train), config.first_share))
         normalisers = processes.by_first(lambda: Normalisers.fit(loaded, train, config.inputs))
-        augmentation = Augmentation.of(config.augment, loaded, train, normalisers) if config.augment.used else None
+        augmentation = Augmentation.of(config.augment, loaded, train, normalisers)
         with _gone_without_checkpoint(out) if processes.is_first else nullcontext():
             processes.by_first(lambda: _begin(out, loaded, parts, normalisers, config, start, resume))
             frames = normalisers.frames(

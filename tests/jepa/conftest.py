@@ -1,5 +1,7 @@
 """Small synthetic drives: a car passes at constant speed, the best beam follows its azimuth."""
 
+import sys
+
 import numpy as np
 import pytest
 import torch
@@ -69,3 +71,18 @@ def drive():
 def samples(store):
     """The blocked split as samples."""
     return {part: Samples.gather(store, windows) for part, windows in make_split(store).parts.items()}
+
+
+@pytest.fixture
+def call(monkeypatch, capsys):
+    """Runs the command in this process and returns exit status, standard output and standard error."""
+    from jepa.cli import main
+
+    def run(*arguments):
+        monkeypatch.setattr(sys, "argv", ["jepa", *map(str, arguments)])
+        with pytest.raises(SystemExit) as left:
+            main()
+        printed = capsys.readouterr()
+        return left.value.code, printed.out, printed.err
+
+    return run

@@ -3,7 +3,6 @@
 import inspect
 import json
 import shlex
-import sys
 
 import pytest
 
@@ -15,21 +14,6 @@ TINY = ["model.width=16", "model.attention_heads=2", "model.encoder_layers=1", "
 TINY_OPTIONS = [part for setting in [*TINY, "heads.epochs=1"] for part in ("--set", setting)]
 
 ROUNDING = 1e-9
-
-
-@pytest.fixture
-def call(monkeypatch, capsys):
-    """Runs the command in this process and returns exit status, standard output and standard error."""
-    from jepa.cli import main
-
-    def run(*arguments):
-        monkeypatch.setattr(sys, "argv", ["jepa", *map(str, arguments)])
-        with pytest.raises(SystemExit) as left:
-            main()
-        printed = capsys.readouterr()
-        return left.value.code, printed.out, printed.err
-
-    return run
 
 
 def test_from_recordings_to_an_evaluation(call, dataset, tmp_path):

@@ -231,21 +231,6 @@ def test_a_dataset_that_is_among_those_of_joint_statistics_may_be_named(runs, tm
     assert export_run(runs["two"], tmp_path / "model", dataset="synthetic")["dataset"] == "synthetic"
 
 
-@pytest.fixture
-def call(monkeypatch, capsys):
-    """Runs the command in this process and returns exit status, standard output and standard error."""
-    from jepa.cli import main
-
-    def run(*arguments):
-        monkeypatch.setattr(sys, "argv", ["jepa", *map(str, arguments)])
-        with pytest.raises(SystemExit) as left:
-            main()
-        printed = capsys.readouterr()
-        return left.value.code, printed.out, printed.err
-
-    return run
-
-
 def test_the_command_prints_where_the_file_is(call, runs, tmp_path, plain):
     code, out, err = call("export", runs["two"], "--out", tmp_path / "model")
     assert (code, err) == (0, "")

@@ -190,21 +190,6 @@ def started(monkeypatch):
     return start
 
 
-@pytest.fixture
-def call(monkeypatch, capsys):
-    """Runs the command in this process and returns exit status, standard output and standard error."""
-    from jepa.cli import main
-
-    def run(*arguments):
-        monkeypatch.setattr(sys, "argv", ["jepa", *map(str, arguments)])
-        with pytest.raises(SystemExit) as left:
-            main()
-        said = capsys.readouterr()
-        return left.value.code, said.out, said.err
-
-    return run
-
-
 @pytest.mark.parametrize("name", ["heads", "finetune", "baseline", "predict", "evaluate", "experiment", "bench"])
 def test_what_is_not_pretraining_refuses_several_processes_in_one_line(started, call, name):
     started()

@@ -9,6 +9,7 @@ import pytest
 from jepa.config import load_config
 from jepa.experiments import real_data, side_by_side
 from jepa.experiments.real_data import Budget, run
+from jepa.experiments.real_data_page import Results
 from jepa.frames import FrameStore
 from jepa.inputs import Normalisers
 from jepa.preprocess import Normaliser
@@ -113,7 +114,7 @@ def test_a_second_run_computes_nothing_again(finished, dataset, monkeypatch):
 def test_seeds_of_a_sequence_are_averaged_before_sequences_are_drawn():
     row = {"windows": [10, 30], "l1_rsrp_db": [5.0, 30.0], "top1": [1.0, 3.0]}
     other = {"windows": [10, 30], "l1_rsrp_db": [15.0, 60.0], "top1": [1.0, 3.0]}
-    table = real_data._Table({"s/blocked-0/seed-0/jepa": row, "s/blocked-0/seed-1/jepa": other}, ["s"])
+    table = Results({"s/blocked-0/seed-0/jepa": row, "s/blocked-0/seed-1/jepa": other}, ["s"])
     mean_db = (np.mean([5, 15]) + np.mean([30, 60])) / 40
     per_sequence_db = (np.mean([5, 15]) / 10, np.mean([30, 60]) / 30)
     assert f"{mean_db:.3f} [{per_sequence_db[0]:.3f}, {per_sequence_db[1]:.3f}]" in table.losses()
@@ -123,7 +124,7 @@ def test_a_pair_is_compared_on_the_same_sequences():
     mine = {"windows": [10] * 6, "l1_rsrp_db": [10.0, 30.0] * 3}
     rival = {"windows": [10] * 6, "l1_rsrp_db": [12.0, 32.0] * 3}
     rows = {"s/blocked-0/seed-0/twin_jepa_pretrained_1": mine, "s/blocked-0/seed-0/gru_cascade": rival}
-    line = next(row for row in real_data._Table(rows, ["s"]).differences().splitlines() if "- gru_cascade" in row)
+    line = next(row for row in Results(rows, ["s"]).differences().splitlines() if "- gru_cascade" in row)
     assert "-0.200 [-0.200, -0.200]*" in line
 
 
@@ -139,7 +140,7 @@ def test_the_best_baseline_is_the_one_that_loses_least_and_never_one_that_knows_
     losses = {"gru": row(3, 0.3, 1), "gru_cascade": row(2, 0.4, 1), "twin_gru_cascade_1": row(0.5, 0.9, 1)}
     losses["twin_jepa_pretrained_1"] = row(1.5, 0.5, 0.2)
     losses["kalman"] = {"windows": [10] * 6, "ade_m": [3.0] * 6}
-    table = real_data._Table({f"s/folds-0/seed-0/{name}": row for name, row in losses.items()}, ["s"]).goals()
+    table = Results({f"s/folds-0/seed-0/{name}": row for name, row in losses.items()}, ["s"]).goals()
     assert "| best | gru_cascade |" in table
     assert "| ratio of power lost | 0.750 [0.750, 0.750]* |" in table
     assert "| difference in top-1 | +0.100 [+0.100, +0.100]* |" in table

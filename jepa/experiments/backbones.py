@@ -1,0 +1,45 @@
+"""Backbones that an experiment trains beside each other: in as many optimiser steps, however much data each sees."""
+
+from pathlib import Path
+from typing import Any
+
+from jepa.augment import Augmentation
+from jepa.config import PretrainConfig
+from jepa.frames import FrameStore
+from jepa.head_training import train_heads
+from jepa.inputs import Normalisers, WindowInputs
+from jepa.model import JepaModel
+from jepa.pretraining import pretrain
+from jepa.stored_heads import save_heads
+from jepa.windows import Windows
+from jepa.workflows import pick_device
+
+__all__ = ["epochs_of", "heads_row", "pretraining_row"]
+
+
+def epochs_of(steps: int, windows: int, batch: int) -> int:
+    """Whole epochs that come nearest to a number of optimiser steps."""
+    return max(1, round(steps / max(1, windows // batch)))
+
+
+def pretraining_row(
+    store: FrameStore, windows: Windows, config: PretrainConfig, steps: int, run: Path
+) -> dict[str, Any]:
+    """A row without metrics: the backbone lies in `run`, where a stopped training goes on."""
+    device = pick_device("auto")
+    config = config.model_copy(update={"epochs": epochs_of(steps, len(windows), config.batch_size)})
+    normalisers = Normalisers.fit(store, windows, config.inputs)
+    inputs = WindowInputs(normalisers.frames(store), windows.index, device)
+    augmentation = Augmentation.of(config.augment, store, windows, normalisers)
+    run.mkdir(parents=True, exist_ok=True)
+    pretrain(inputs, config, run=run, resume=True, device=device, label="", augmentation=augmentation)
+    return {"epochs": config.epochs, "windows": len(windows)}
+
+
+def heads_row(
+    model: JepaModel, store: FrameStore, windows: Windows, config: PretrainConfig, place: Path
+) -> dict[str, Any]:
+    """A row without numbers: heads on a frozen backbone lie at `place`."""
+    normalisers = Normalisers.fit(store, windows, config.inputs)
+    save_heads(train_heads(model, store, windows, windows, normalisers, config, label=""), place)
+    return {}

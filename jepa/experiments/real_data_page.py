@@ -1,0 +1,173 @@
+"""The page of `real-data`: what pretraining adds on the twin, then for real sites the goals, the power lost,
+differences between models, and the other tasks."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from jepa.baselines import BASELINES, RADIO_BASELINES, InterpolationCeiling
+from jepa.experiments.comparison import Sums, difference, mean, ratio
+from jepa.experiments.sites import sums_at
+from jepa.experiments.table import markdown_table
+
+__all__ = ["BACKBONES", "KINDS", "TWIN", "Results"]
+
+TWIN = "drive_by"
+BACKBONES = ("pretrained", "random")
+KINDS = ("jepa", "latents")
+"""Kinds of heads: those of `best`, and the paper's on latents alone."""
+SUMMED_UP = "twin_jepa_pretrained_1"
+"""The model that the goals are about."""
+STAR = "Negative: the first loses less. A star: the interval excludes zero."
+GOALS = f"""Best: the one of the baselines without the twin that loses least power on these very drives. Ratio: power
+that `{SUMMED_UP}` loses over what the best loses. Displacement error: of `{SUMMED_UP}` less that of each. A
+star: the interval excludes 1 (ratio) or 0."""
+
+
+def _cost(rows: Mapping[str, Mapping[str, Any]]) -> str:
+    """Core time by kind of row."""
+    kinds = {"data": "twin data", "pretraining": "pretraining", "with-sites": "pretraining with the sites"}
+    kinds["jepa_paper"] = "the paper's recipe"
+    sums: dict[str, float] = {}
+    for key, row in rows.items():
+        model = key.rsplit("/", 1)[1]
+        kind = kinds.get(model, "on the twin" if key.startswith(f"{TWIN}/") else "baselines")
+        kind = "adapting" if model.startswith("twin_") else kind
+        sums[kind] = sums.get(kind, 0.0) + row["seconds"]
+    parts = ", ".join(f"{kind} {seconds / 60:.0f}" for kind, seconds in sums.items())
+    return f"Cost: {sum(sums.values()) / 60:.0f} minutes of one core ({parts})."
+
+
+def _pairs(shares: Sequence[float]) -> list[tuple[str, str]]:
+    """Heads that read the raw history as well against everything, heads on latents alone against their control."""
+    found = [(SUMMED_UP, rival) for rival in ("gru_power_position", "gru_cascade")]
+    for share in (*sorted(shares, reverse=True), 0.0):
+        for heads in KINDS:
+            found.append((f"twin_{heads}_pretrained_{share:g}", f"twin_{heads}_random_{share:g}"))
+        found.append((f"twin_jepa_pretrained_{share:g}", f"twin_gru_cascade_{share:g}"))
+    return found
+
+
+@dataclass(frozen=True)
+class Results:
+    """The rows of all models. Of a sequence the seeds are averaged; the interval is over sequences."""
+
+    rows: Mapping[str, Mapping[str, Any]]
+    scenarios: Sequence[str]
+
+    def page(self, budget: str, spent: Mapping[str, Any], seeds: int) -> str:
+        """All tables.
+
+        Args:
+            budget, spent: its name, and what it is.
+            seeds: how many are there.
+        """
+        split = f"{len(spent['folds'])} folds" if spent["folds"] else "split blocked"
+        under = f"{split}, {seeds} seed{'s' if seeds > 1 else ''}"
+        under += "" if seeds == spent["seeds"] else f" of {spent['seeds']}"
+        lost = "power lost, dB [95 % interval] (top-1)"
+        lines = [f"Budget `{budget}`: {', '.join(f'{key} {value}' for key, value in spent.items())}.", ""]
+        lines += [_cost(self.rows), ""]
+        lines += [f"### {TWIN}, held-out drives: {lost}", "", self.on_twin(), ""]
+        lines += [f"### {under}: {lost}", "", self.losses(), ""]
+        lines += [f"### {under}: against the best baseline", "", self.goals(), "", GOALS, ""]
+        lines += [
+            f"### {under}: difference in power lost, dB, paired by sequence",
+            "",
+            self.differences(),
+            "",
+            STAR,
+            "",
+        ]
+        lines += [f"### {under}: displacement error, m / RSSI error, dB", "", self.other_tasks(), ""]
+        return "\n".join(lines)
+
+    @property
+    def _models(self) -> list[str]:
+        named = [key for key in self.rows if key.split("/")[0] in self.scenarios]
+        return sorted({key.rsplit("/", 1)[1] for key in named}, key=_order)
+
+    def _sums(self, scenario: str, model: str, metric: str) -> Sums | None:
+        return sums_at(self.rows, scenario, model, metric)
+
+    def _mean(self, scenario: str, model: str, metric: str) -> str:
+        found = self._sums(scenario, model, metric)
+        return f"{mean(found).value:.3f}" if found else ""
+
+    def _loss(self, scenario: str, model: str) -> str:
+        found = self._sums(scenario, model, "l1_rsrp_db")
+        return f"{mean(found).text()} ({self._mean(scenario, model, 'top1')})" if found else ""
+
+    def _difference(self, scenario: str, model: str, rival: str, metric: str = "l1_rsrp_db") -> str:
+        mine, theirs = (self._sums(scenario, name, metric) for name in (model, rival))
+        if not mine or not theirs:
+            return ""
+        found = difference(mine, theirs)
+        return f"{found.text(sign=True)}{'*' if found.excludes(0.0) else ''}"
+
+    def on_twin(self) -> str:
+        """Frozen backbones and their controls on drives of the twin that nothing was trained on."""
+        body = [
+            [
+                heads,
+                *(self._loss(TWIN, f"{heads}_{backbone}") for backbone in BACKBONES),
+                self._difference(TWIN, f"{heads}_pretrained", f"{heads}_random"),
+            ]
+            for heads in KINDS
+        ]
+        return markdown_table(["heads", *BACKBONES, "difference"], body)
+
+    def losses(self) -> str:
+        models = [model for model in self._models if any(self._loss(scenario, model) for scenario in self.scenarios)]
+        body = [[model, *(self._loss(scenario, model) for scenario in self.scenarios)] for model in models]
+        return markdown_table(["model", *self.scenarios], body)
+
+    def _best(self, scenario: str) -> str | None:
+        """The baseline without the twin that loses least."""
+        found = {name: self._sums(scenario, name, "l1_rsrp_db") for name in RADIO_BASELINES}
+        losses = {name: mean(one).value for name, one in found.items() if one}
+        return min(losses, key=losses.__getitem__) if losses else None
+
+    def goals(self) -> str:
+        """The model against the best baseline of each site, and against plain ways to extrapolate positions."""
+        body: dict[str, list[str]] = {"best": [], "ratio of power lost": [], "difference in top-1": []}
+        for scenario in self.scenarios:
+            best = self._best(scenario)
+            sums = [self._sums(scenario, name, "l1_rsrp_db") for name in (SUMMED_UP, best or "")]
+            mine, theirs = sums
+            body["best"].append(best or "")
+            if mine is None or theirs is None or best is None:
+                body["ratio of power lost"].append("")
+                body["difference in top-1"].append("")
+                continue
+            found = ratio(mine, theirs)
+            body["ratio of power lost"].append(f"{found.text()}{'*' if found.excludes(1.0) else ''}")
+            body["difference in top-1"].append(self._difference(scenario, SUMMED_UP, best, "top1"))
+        for name in ("constant_velocity", "least_squares_velocity", "kalman"):
+            body[f"displacement error, {name}"] = [
+                self._difference(scenario, SUMMED_UP, name, "ade_m") for scenario in self.scenarios
+            ]
+        return markdown_table(["", *self.scenarios], [[name, *cells] for name, cells in body.items()])
+
+    def differences(self) -> str:
+        """Negative: the first loses less power. A star: the interval excludes zero."""
+        shares = {float(model.rsplit("_", 1)[1]) for model in self._models if model.startswith("twin_")} - {0.0}
+        body = [
+            [f"{m} - {r}", *(self._difference(scenario, m, r) for scenario in self.scenarios)]
+            for m, r in _pairs(sorted(shares))
+        ]
+        return markdown_table(["pair", *self.scenarios], [row for row in body if any(row[1:])])
+
+    def other_tasks(self) -> str:
+        def cell(scenario: str, model: str) -> str:
+            parts = [self._mean(scenario, model, metric) for metric in ("ade_m", "mae_db")]
+            return " / ".join(part or "-" for part in parts)
+
+        body = [[model, *(cell(scenario, model) for scenario in self.scenarios)] for model in self._models]
+        return markdown_table(["model", *self.scenarios], body)
+
+
+def _order(model: str) -> tuple[int, str]:
+    """Baselines as they are registered, the ceiling, the published recipe, then what knows the twin."""
+    known = [*BASELINES, InterpolationCeiling.name, "jepa_paper"]
+    return (known.index(model), "") if model in known else (len(known), model)
