@@ -11,7 +11,7 @@ from jepa.model import JepaModel, Latents
 from jepa.sharing import SharedFrames
 from jepa.windows import T_WINDOW
 
-__all__ = ["CHUNK", "latents_of"]
+__all__ = ["CHUNK", "alike", "latents_of"]
 
 CHUNK = 1024
 """Windows that go through the backbone at once, when each has a token a modality and frame; fewer where they have
@@ -36,9 +36,9 @@ def latents_of(
     lost = lost or {}
     chunk = max(1, CHUNK * 2 * T_WINDOW // model.layout.tokens)
     parts, order = [], []
-    for rows, alike in _alike(count, lost):
+    for rows, gone in alike(count, lost):
         for some in rows.split(chunk):
-            latents = model.future_latents(read(some), config.missing, alike)
+            latents = model.future_latents(read(some), config.missing, gone)
             parts.append(latents.predicted_alone() if config.readout == "target" else latents)
             order.append(some)
     latents = Latents.cat(parts)
@@ -47,8 +47,8 @@ def latents_of(
     return latents.zeroed() if config.backbone == "zeroed" else latents
 
 
-def _alike(count: int, lost: Mapping[str, Bool[Tensor, "window 8"]]) -> Iterator[tuple[Tensor, dict[str, Tensor]]]:
-    """Rows of windows that lost the same frames, and which."""
+def alike(count: int, lost: Mapping[str, Bool[Tensor, "window *frame"]]) -> Iterator[tuple[Tensor, dict[str, Tensor]]]:
+    """Rows of windows that lost the same, and what."""
     rows = torch.arange(count)
     lossy = {name: values.cpu() for name, values in lost.items() if bool(values.any())}
     if not lossy or not count:

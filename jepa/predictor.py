@@ -1,17 +1,18 @@
 """A run put to work: backbone and heads together, from observed frames to predictions."""
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, fields, replace
 from functools import partial
+from itertools import combinations
 from pathlib import Path
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from jepa.config import PretrainConfig, load_config
+from jepa.config import HeadConfig, PretrainConfig, load_config
 from jepa.frames import FrameStore
-from jepa.frozen_latents import CHUNK, latents_of
+from jepa.frozen_latents import CHUNK, alike, latents_of
 from jepa.heads import TASK_MODALITY, Heads
 from jepa.inputs import SMALL, Normalisers, relative
 from jepa.model import JepaModel
@@ -20,7 +21,7 @@ from jepa.preprocess import FITTED, Normaliser
 from jepa.pretraining import check_missing, load_backbone
 from jepa.samples import History
 from jepa.sharing import SharedFrames, WindowValues
-from jepa.stored_heads import chosen_heads, load_heads
+from jepa.stored_heads import chosen_heads, heads_are_whole, heads_directory, load_heads
 from jepa.windows import T_OBS, T_PRED, Windows, dataset_of_windows
 from twin.errors import UserError
 
@@ -29,13 +30,19 @@ __all__ = ["JepaPredictor"]
 
 @dataclass
 class JepaPredictor:
-    """Frozen backbone, heads and the statistics of their inputs."""
+    """Frozen backbone, heads and the statistics of their inputs.
+
+    Attributes:
+        stand_ins: heads on the same backbone that were trained without positions, powers or both: they answer where
+            none were received.
+    """
 
     model: JepaModel
     heads: Heads
     normalisers: Normalisers
     config: PretrainConfig
     name: str = "jepa"
+    stand_ins: tuple[Heads, ...] = ()
 
     @classmethod
     def load(
@@ -47,7 +54,7 @@ class JepaPredictor:
         missing: tuple[str, ...] = (),
         cascade: bool | None = None,
     ) -> "JepaPredictor":
-        """The predictor of a run.
+        """The predictor of a run, with what it holds of heads that stand in where positions or powers drop out.
 
         Args:
             backbone: pretrained, or a control: random (weights), zeroed (output).
@@ -63,27 +70,72 @@ class JepaPredictor:
         model = load_backbone(run, config, backbone, device)
         heads = load_heads(run, model, options)
         config = config.model_copy(update={"heads": heads.config})
-        return cls(model, heads, Normalisers.load(run / "stats.json"), config)
+        stand_ins = tuple(_stand_ins(run, model, options))
+        return cls(model, heads, Normalisers.load(run / "stats.json"), config, stand_ins=stand_ins)
+
+    def without(self, gone: tuple[str, ...], where: str) -> "JepaPredictor":
+        """The predictor whose heads were trained without what is gone.
+
+        Args:
+            where: what lacks them, for the error.
+
+        Raises:
+            UserError: the run holds no such heads.
+        """
+        wanted = {*self.config.heads.missing, *gone}
+        for heads in self.stand_ins:
+            if set(heads.config.missing) == wanted:
+                config = self.config.model_copy(update={"heads": heads.config})
+                return replace(self, heads=heads, config=config, stand_ins=())
+        options = " ".join(f"--missing {name}" for name in sorted(wanted))
+        remedy = f"train heads that stand in: jepa heads RUN {options}"
+        if wanted >= set(self.model.layout.modalities):
+            remedy = "leave some frames of one modality"
+        raise UserError(f"all observed frames of {' and '.join(gone)} are lost in a window", where, remedy)
+
+    def answering(self, history: History) -> Iterator[tuple[Tensor, "JepaPredictor"]]:
+        """Rows of windows, and who answers them: itself, or stand-ins where all positions or powers were lost.
+
+        Raises:
+            UserError: there are none for that.
+        """
+        read = [name for name in SMALL if name in self.model.layout.modalities and name in history.valid]
+        gone = {name: ~history.valid[name].any(1) for name in read if name not in self.config.heads.missing}
+        for rows, lost in alike(len(history), gone):
+            names = tuple(name for name, is_gone in lost.items() if is_gone)
+            yield rows, self.without(names, "the recordings") if names else self
 
     @torch.no_grad()
     def predict_history(self, history: History, normaliser: Normaliser) -> Output:
         """Predict from observed frames alone.
 
         Frames that were lost (`history.valid`) are hidden from the backbone, as all are of a camera, radar or LiDAR
-        that the history does not hold; the raw history of positions and powers keeps the last one received.
+        that the history does not hold; the raw history of positions and powers keeps the last one received. Windows
+        without any position, or any power, are answered by the stand-ins.
 
         Raises:
-            UserError: all positions or powers of a window are lost, and the heads were trained with them.
+            UserError: there are none for that.
         """
+        parts, order = [], []
+        for rows, predictor in self.answering(history):
+            whole = len(rows) == len(history)
+            parts.append(predictor._predict_alike(history if whole else history.select(rows), normaliser))
+            order.append(rows)
+        if len(parts) == 1:
+            return parts[0]
+        place = torch.cat(order).argsort().numpy()
+        joined = {part.name: [getattr(one, part.name) for one in parts] for part in fields(Output)}
+        return Output(**{name: np.concatenate(columns)[place] for name, columns in joined.items()})
+
+    def _predict_alike(self, history: History, normaliser: Normaliser) -> Output:
+        """What its own heads say."""
         device = next(self.model.parameters()).device
         names = [name for name in self.model.layout.modalities if name not in self.config.heads.missing]
         absent = [name for name in names if name not in SMALL and name not in history.values]
         lost = {name: ~history.valid[name] for name in names if name in history.valid}
         lost |= {name: torch.ones(len(history), T_OBS, dtype=torch.bool) for name in absent}
         small = {
-            name: normaliser(name, _kept(history, name, name in names).to(device)).float()
-            for name in SMALL
-            if name in history.values
+            name: normaliser(name, _kept(history, name).to(device)).float() for name in SMALL if name in history.values
         }
 
         def read(rows: Tensor) -> dict[str, Tensor | SharedFrames]:
@@ -146,19 +198,22 @@ def _frames_of(history: History, name: str, normaliser: Normaliser, device: torc
     return ready(history.values[name].to(device))
 
 
-def _kept(history: History, name: str, needed: bool) -> Tensor:
-    """Positions or powers in which a lost frame repeats the one before it; before the first, the first one received.
+def _stand_ins(run: Path, model: JepaModel, options: HeadConfig) -> Iterator[Heads]:
+    """The heads of a run that are as some others, and were trained without positions, powers or both as well."""
+    read = [name for name in SMALL if name in model.layout.modalities and name not in options.missing]
+    for count in range(1, len(read) + 1):
+        for gone in combinations(read, count):
+            wanted = options.model_copy(update={"missing": (*options.missing, *gone)})
+            if heads_are_whole(heads_directory(run, wanted)):
+                yield load_heads(run, model, wanted)
 
-    Raises:
-        UserError: they are needed, and all frames of a window are lost.
-    """
+
+def _kept(history: History, name: str) -> Tensor:
+    """Positions or powers in which a lost frame repeats the one before it; before the first, the first one received."""
     values = history.values[name]
     if name not in history.valid or bool(history.valid[name].all()):
         return values
     valid = history.valid[name]
-    if needed and not bool(valid.any(1).all()):
-        remedy = f"train heads for it: jepa heads RUN --missing {name}"
-        raise UserError(f"all observed frames of {name} are lost in a window", "the recordings", remedy)
     order = torch.arange(valid.shape[1], device=valid.device).expand_as(valid)
     last = torch.where(valid, order, -1).cummax(1).values
     first = torch.where(valid, order, valid.shape[1]).amin(1, keepdim=True).clamp(max=valid.shape[1] - 1)

@@ -28,7 +28,8 @@ FRAMES_AT_ONCE = 64
 
 
 class StreamingPredictor:
-    """Forecasts of streams that run side by side, frame by frame.
+    """Forecasts of streams that run side by side, frame by frame; while all positions or powers of the last eight
+    frames are lost, those of heads that stand in.
 
     Args:
         normaliser: the statistics of the site.
@@ -37,6 +38,8 @@ class StreamingPredictor:
 
     def __init__(self, predictor: JepaPredictor, normaliser: Normaliser, *, compiled: bool | None = None) -> None:
         self.forecaster = Forecaster(predictor, normaliser)
+        self._predictor, self._normaliser = predictor, normaliser
+        self._standing_in: dict[tuple[str, ...], Forecaster] = {}
         self.device = self.forecaster.positions_ND.device
         self.accelerated = self.device.type == "cuda"
         self._compiled = self.accelerated if compiled is None else compiled
@@ -86,7 +89,8 @@ class StreamingPredictor:
                 power (B, 64); None where the frame was lost.
 
         Raises:
-            UserError: a modality is left out, or of one that the heads need all eight frames are lost.
+            UserError: a modality is left out, or all eight frames of positions or powers are lost and the run holds no
+                heads that stand in.
         """
         absent = [name for name in self._kept if name not in frame]
         if absent:
@@ -104,16 +108,25 @@ class StreamingPredictor:
             return None
         lost = tuple((name, n) for name, kept in self._kept.items() for n, one in enumerate(kept) if one is None)
         tokens = {name: _stacked(self._kept[name]) for name in self.forecaster.large if _received(self._kept[name])}
-        history = {name: self._repeated(name) for name in self.forecaster.small}
+        gone = tuple(name for name in self.forecaster.small if not _received(self._kept[name]))
+        history = {name: self._repeated(name) for name in self.forecaster.small if name not in gone}
+        if gone:
+            return self._answer_without(gone, tokens, history, lost)
         return self.predict_tokens(tokens, history, lost)
+
+    def _answer_without(
+        self, gone: tuple[str, ...], tokens: dict[str, Tensor], history: dict[str, Tensor], lost: Lost
+    ) -> Forecast:
+        """The forecasts of the heads that stand in where all frames of some modalities are lost."""
+        if gone not in self._standing_in:
+            predictor = self._predictor.without(gone, "the stream")
+            self._standing_in[gone] = Forecaster(predictor, self._normaliser)
+        forecaster = self._standing_in[gone]
+        return self._answer_whole(tokens, history, _seen(forecaster, lost), forecaster)
 
     def _repeated(self, name: str) -> Float[Tensor, "stream 8 channel"]:
         """Positions or powers in which a lost frame repeats the one before it; before the first, the first one."""
-        received = _received(self._kept[name])
-        if not received:
-            remedy = f"train heads for it: jepa heads RUN --missing {name}"
-            raise UserError(f"all observed frames of {name} are lost in a window", "the stream", remedy)
-        found, last = [], received[0]
+        found, last = [], _received(self._kept[name])[0]
         for values in self._kept[name]:
             last = last if values is None else values
             found.append(last)
@@ -143,9 +156,7 @@ class StreamingPredictor:
         Raises:
             UserError: nothing is left to see.
         """
-        window = stretches(self.forecaster.layout, self.forecaster.missing, lost)
-        if not any(part.visible for part in window):
-            raise UserError("nothing was observed", "the stream", "leave some frames of one modality")
+        window = _seen(self.forecaster, lost)
         if lost or not self._compiled:
             return self._answer_whole(dict(tokens), dict(history), window)
         return Forecast(*(values.clone() for values in self._answer(dict(tokens), dict(history), window)))
@@ -158,13 +169,31 @@ class StreamingPredictor:
         with self._half():
             return self.forecaster.tokenize(name, self.forecaster.standardise(name, frames))
 
-    def _answer_whole(self, tokens: dict[str, Tensor], history: dict[str, Tensor], window: Window) -> Forecast:
-        forecaster = self.forecaster
+    def _answer_whole(
+        self,
+        tokens: dict[str, Tensor],
+        history: dict[str, Tensor],
+        window: Window,
+        stand_in: Forecaster | None = None,
+    ) -> Forecast:
+        forecaster = stand_in or self.forecaster
         standardised = {name: forecaster.standardise(name, values) for name, values in history.items()}
         known = {**tokens, **forecaster.small_tokens(standardised)}
         with self._half():
             latents = forecaster.latents(known, window)
         return forecaster.forecast(latents, standardised)
+
+
+def _seen(forecaster: Forecaster, lost: Lost) -> Window:
+    """The window without what was lost.
+
+    Raises:
+        UserError: nothing is left.
+    """
+    window = stretches(forecaster.layout, forecaster.missing, lost)
+    if not any(part.visible for part in window):
+        raise UserError("nothing was observed", "the stream", "leave some frames of one modality")
+    return window
 
 
 def _received(kept: list[Tensor | None]) -> list[Tensor]:

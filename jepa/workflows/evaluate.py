@@ -16,7 +16,7 @@ from jepa.samples import History, Samples
 from jepa.splits import PARTS
 from jepa.windows import Windows
 from jepa.workflows.devices import pick_device
-from jepa.workflows.loading import load_observed
+from jepa.workflows.loading import load_observed, say_who_stands_in
 from jepa.workflows.parts import split_for
 from jepa.workflows.stored_predictions import stored_output
 from twin.errors import UserError
@@ -68,6 +68,7 @@ def evaluate_run(
     if predictor is None:
         output = stored_output(run, store, windows)
     else:
+        say_who_stands_in(predictor, store, windows, dropped)
         output = predictor.predict(store, windows, lambda history: history.without(dropped))
         views = _latent_views(predictor, store, windows, dropped)
     report = evaluate(output, Samples.gather(store, windows), part, split.protocol, views=views)

@@ -11,10 +11,11 @@ from jepa.features import with_camera_features
 from jepa.frames import FrameStore
 from jepa.model import JepaModel
 from jepa.predictor import JepaPredictor
+from jepa.samples import History
 from jepa.windows import Windows, complete_windows
 from twin.errors import UserError
 
-__all__ = ["load_frames", "load_observed", "training_windows"]
+__all__ = ["load_frames", "load_observed", "say_who_stands_in", "training_windows"]
 
 
 def load_frames(
@@ -49,6 +50,20 @@ def load_observed(
     if absent:
         print(f"not in the recordings, so all of its frames count as lost: {', '.join(absent)}", file=sys.stderr)
     return with_camera_features(store, config, run / "features", predictor.model)
+
+
+def say_who_stands_in(
+    predictor: JepaPredictor, store: FrameStore, windows: Windows, dropped: Sequence[str] = ()
+) -> None:
+    """A line on stderr for the windows that other heads answer, because all positions or powers in them were lost.
+
+    Raises:
+        UserError: there are no such heads.
+    """
+    for rows, other in predictor.answering(History.gather(store, windows).without(dropped)):
+        if other is not predictor:
+            without = " and ".join(other.config.heads.missing)
+            print(f"{len(rows)} windows are answered by the heads trained without {without}", file=sys.stderr)
 
 
 def _absence(store: FrameStore, name: str) -> str:

@@ -10,7 +10,7 @@ from jepa.predictor import JepaPredictor
 from jepa.runs import check_not_trained_on
 from jepa.workflows.configuration import model_run
 from jepa.workflows.devices import pick_device
-from jepa.workflows.loading import load_observed
+from jepa.workflows.loading import load_observed, say_who_stands_in
 from jepa.workflows.parts import PREDICTED, parts_with_windows, split_for
 from jepa.workflows.stored_predictions import model_label, replace_predictions
 from twin.errors import UserError
@@ -51,6 +51,8 @@ def predict_run(
     split = split_for(description, store)
     for part in set(parts_with_windows(split, parts)) - {"train"}:
         check_not_trained_on(description, store, split.parts[part], run)
+    for part in parts_with_windows(split, parts):
+        say_who_stands_in(predictor, store, split.parts[part], dropped)
     outputs = {
         part: predictor.predict(store, split.parts[part], lambda history: history.without(dropped))
         for part in parts_with_windows(split, parts)

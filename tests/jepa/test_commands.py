@@ -100,6 +100,14 @@ def test_predictions_with_a_sensor_dropped_differ(call, dataset, tmp_path):
     assert "all observed frames of gps are lost" in err
     assert stored_models(run) == {"jepa"}
     assert "reads no camera" in call("predict", run, *data, "--dropped", "camera")[2]
+    assert call("heads", run, *data, "--missing", "gps")[0] == 0
+    code, _, err = call("predict", run, *data, "--dropped", "gps")
+    assert code == 0
+    assert "windows are answered by the heads trained without gps" in err
+    dropped, missing = (
+        json.loads(call("evaluate", run, *data, "--json", option, "gps")[1]) for option in ("--dropped", "--missing")
+    )
+    assert dropped["beam"]["top1"] == missing["beam"]["top1"]
 
 
 @pytest.mark.parametrize("paradigm", ["jepa", "multi-task"])

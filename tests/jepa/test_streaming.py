@@ -1,6 +1,7 @@
 """A stream says of its last eight frames what the predictor says of them as a window."""
 
 import itertools
+from dataclasses import replace
 from functools import cache
 
 import numpy as np
@@ -164,6 +165,22 @@ def test_lost_frames_are_hidden_and_the_raw_history_keeps_the_last_one(scene, lo
         assert furthest(found[last], asked(predictor, scene, last, lost)) < TOLERANCE
     assert any(furthest(found[last], asked(predictor, scene, last)) > TOLERANCE for last in range(7, FRAMES))
     assert furthest(whole[-1], asked(predictor, scene, FRAMES - 1)) < TOLERANCE
+
+
+@pytest.mark.parametrize("modalities", [("gps", "rf"), ("camera", "gps", "rf")])
+def test_while_no_position_arrives_the_heads_trained_without_them_answer(scene, modalities):
+    seeing, blind = predictor_of(modalities), predictor_of(modalities, "heads.missing=[gps]")
+    lost = [("gps", frame) for frame in range(8)]
+    streaming = StreamingPredictor(replace(seeing, stand_ins=(blind.heads,)), STATISTICS)
+    found = pushed(streaming, scene, lost)
+    assert furthest(found[7], asked(blind, scene, 7)) < TOLERANCE
+    assert furthest(found[7], asked(seeing, scene, 7)) > 100 * TOLERANCE
+    for last in (8, 9):
+        assert furthest(found[last], asked(seeing, scene, last, lost)) < TOLERANCE
+    streaming.reset()
+    nothing = [(name, frame) for name in modalities for frame in range(8)]
+    with pytest.raises(UserError, match=r"leave some frames of one modality|--missing gps --missing rf"):
+        pushed(streaming, scene, nothing)
 
 
 def test_each_picture_goes_through_its_tokenizer_once(scene, monkeypatch):

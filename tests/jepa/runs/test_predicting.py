@@ -15,6 +15,7 @@ from jepa.frames import FrameStore
 from jepa.inputs import Normalisers
 from jepa.predictor import JepaPredictor
 from jepa.runs import check_not_trained_on, open_run
+from jepa.samples import History
 from jepa.splits import make_split
 from jepa.windows import T_OBS
 from twin.errors import UserError
@@ -44,6 +45,37 @@ def test_no_frame_after_the_observed_ones_changes_a_bit_of_a_prediction(store, r
     peeked["rf"][one_each.index[:, T_OBS - 1]] *= 2
     changed = predictor.predict(dataclasses.replace(store, values=peeked), one_each)
     assert not np.array_equal(before.spectrum_db, changed.spectrum_db)
+
+
+def test_where_all_positions_are_lost_the_heads_trained_without_them_answer(store, dataset, run, tmp_path):
+    path = tmp_path / "run"
+    shutil.copytree(run, path)
+    alone = JepaPredictor.load(path)
+    windows = make_split(store).parts["test"]
+    whole = History.gather(store, windows)
+    lost = torch.arange(len(windows)) % 3 == 1
+    valid = {name: whole.valid[name].clone() for name in ("gps", "rf")}
+    valid["gps"][lost] = False
+    positions = torch.where(lost[:, None, None], torch.nan, whole.position_m)
+    history = History({"gps": positions, "rf": whole.power}, valid)
+    normaliser = alone.normalisers.of(store.datasets[0])
+    with pytest.raises(UserError, match="all observed frames of gps are lost") as refused:
+        alone.predict_history(history, normaliser)
+    assert "jepa heads RUN --missing gps" in refused.value.remedy
+    workflows.heads_run(path, [dataset], missing=["gps"], device="cpu", label="")
+    found = JepaPredictor.load(path).predict_history(history, normaliser)
+    blind = JepaPredictor.load(path, missing=("gps",)).predict_history(whole, normaliser)
+    seeing = alone.predict_history(whole, normaliser)
+    for name in FIELDS:
+        expected = np.where(lost.numpy()[:, None, None], getattr(blind, name), getattr(seeing, name))
+        np.testing.assert_allclose(getattr(found, name), expected, atol=2e-5, rtol=2e-5)
+        assert not np.allclose(getattr(blind, name)[lost], getattr(seeing, name)[lost], atol=1e-3)
+    valid["rf"][0] = False
+    with pytest.raises(UserError, match="all observed frames of rf are lost"):
+        JepaPredictor.load(path).predict_history(History(history.values, valid), normaliser)
+    valid["rf"][1] = False
+    with pytest.raises(UserError, match="leave some frames of one modality"):
+        JepaPredictor.load(path).predict_history(History(history.values, valid).select(torch.tensor([1])), normaliser)
 
 
 def test_evaluation_refuses_what_the_run_trained_on(dataset, store, run):
