@@ -24,7 +24,8 @@ def shipped_checkpoint(name: str = "twin64") -> Path:
 
 
 def save_small(run: Path, out: Path) -> None:
-    """Write a run with its heads to `out` in half precision, as far as predicting needs it.
+    """Write a run with its heads to `out` in half precision, as far as predicting needs it; heads that stand in where a
+    modality drops out come along.
 
     Left out are the target branch, which only pretraining reads, the state of the optimiser, the log, and predictions.
 
@@ -38,9 +39,10 @@ def save_small(run: Path, out: Path) -> None:
     with new_directory(out) as place:
         draft = Path(place)
         save_checkpoint(draft / "checkpoints", int(numbers["step"]), _halved(backbone), {})
-        for part in sorted(path.parent for path in heads.glob("*/manifest.json")):
-            of_part, options = load_tensors(part)
-            save_tensors(draft / heads.name / part.name, _halved(of_part), options)
+        for whole in [heads, *sorted(run.glob(f"{heads.name}-without-*"))]:
+            for part in sorted(path.parent for path in whole.glob("*/manifest.json")):
+                of_part, options = load_tensors(part)
+                save_tensors(draft / whole.name / part.name, _halved(of_part), options)
         for name in KEPT:
             shutil.copyfile(run / name, draft / name)
 

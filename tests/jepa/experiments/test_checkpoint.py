@@ -40,7 +40,7 @@ def test_what_is_written_is_a_model_that_predicts(made):
 @pytest.mark.long
 def test_what_it_scored_lies_beside_it(made):
     reports = json.loads((made / "checkpoint" / "evaluation.json").read_text())["reports"]
-    gone = {f"checkpoint, {sensors} gone" for sensors in ("camera", "radar", "lidar", "camera, radar, lidar")}
+    gone = {f"checkpoint, {sensors} gone" for sensors in ("camera", "radar", "lidar", "camera, radar, lidar", "gps")}
     assert reports.keys() == {"checkpoint", *gone, *checkpoint.BASELINES}
     page = (made / "checkpoint" / "README.md").read_text()
     for name, report in reports.items():
