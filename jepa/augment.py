@@ -101,7 +101,7 @@ def mirrored(
         power: linear, in dB or standardised.
         position: in metres or standardised, as `line` is.
     """
-    station, direction = line.station.to(position), line.direction.to(position)
+    station, direction = (part.to(position, non_blocking=True) for part in (line.station, line.direction))
     offset = position - station
     ahead = (offset * direction).sum(-1, keepdim=True) * direction
     return power.flip(-1), station + 2 * ahead - offset

@@ -143,6 +143,11 @@ class FrameStore:
             identity = dataset_hash(entries)
             if any(dataset.hash == identity for dataset in datasets):
                 raise UserError("is named twice", path, "name every dataset once")
+            name = Path(str(path)).name
+            if any(dataset.name == name for dataset in datasets):
+                raise UserError(
+                    f"another dataset is called {name} as well", path, "rename a directory: statistics go by it"
+                )
             for order, entry in enumerate(entries):
                 recording = entry.open()
                 absent = [name for name in names if absent_is_lost and not _holds(recording, name)]
@@ -157,7 +162,7 @@ class FrameStore:
                     Episode(entry.name, len(datasets), start, stop, order, recording.content_hash, entry.path)
                 )
                 start = stop
-            datasets.append(Dataset(str(path), Path(str(path)).name, identity))
+            datasets.append(Dataset(str(path), name, identity))
         names = [name for name in names if any(isinstance(part, np.ndarray) for part in parts[name])]
         keys = [*names, *(f"valid_{name}" for name in names), "beam"]
         joined = {key: torch.from_numpy(_joined(parts[key])) for key in keys}

@@ -34,12 +34,13 @@ def latents_of(
         lost: by modality, observed frames that were lost on the way. Windows that lost the same go together.
     """
     lost = lost or {}
+    alone = config.readout == "target" and not config.linear  # linear paths read the last context
     chunk = max(1, CHUNK * 2 * T_WINDOW // model.layout.tokens)
     parts, order = [], []
     for rows, gone in alike(count, lost):
         for some in rows.split(chunk):
             latents = model.future_latents(read(some), config.missing, gone)
-            parts.append(latents.predicted_alone() if config.readout == "target" else latents)
+            parts.append(latents.predicted_alone() if alone else latents)
             order.append(some)
     latents = Latents.cat(parts)
     if len(order) > 1:

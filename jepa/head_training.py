@@ -79,6 +79,7 @@ def head_loss(
     Args:
         generator: for noise on the raw history and dropped latents, in training.
     """
+    rows = rows.to(data.position.device, non_blocking=True)  # to index with what lies elsewhere would block
     history, position = {name: values[rows] for name, values in data.history.items()}, data.position[rows]
     if generator is not None:
         history, position = _disturbed(history, position, heads.config, generator)

@@ -22,6 +22,9 @@ from twin.errors import UserError
 
 __all__ = ["Branch", "JepaModel", "Latents", "Transformer", "TransformerLayer", "parameter_count"]
 
+GRAPHS = 64
+"""Compiled graphs of one function that a process keeps: one for each shape, model and mode."""
+
 
 def parameter_count(module: nn.Module) -> int:
     """Number of parameters, trainable or not."""
@@ -130,6 +133,7 @@ class Latents:
 
     def select(self, rows: Tensor) -> "Latents":
         """The latents of the given rows."""
+        rows = rows.to(self.context.device, non_blocking=True)
         predicted = {name: values[rows] for name, values in self.predicted.items()}
         return Latents(predicted, self.predicted_all[rows], self.context[rows])
 
@@ -217,10 +221,18 @@ class JepaModel(nn.Module):
             return [("fusion", 0, self.layout.fusion_tokens)]
         return self.layout.pieces()
 
-    def compile_transformers(self, backend: str = "inductor") -> None:
-        """Have both encoders and the predictor compiled, each when it first sees a shape: worth it on a GPU alone."""
+    def compile_transformers(self, backend: str = "inductor", dynamic: bool | None = False) -> None:
+        """Have both encoders and the predictor compiled, each when it first sees a shape: worth it on a GPU alone.
+
+        Args:
+            dynamic: as in `torch.compile`: None where there are too many shapes for one graph each.
+        """
+        # the three share one forward, of this and of all models of a process: eight graphs are soon spent
+        from torch._dynamo import config as dynamo
+
+        dynamo.recompile_limit = max(GRAPHS, dynamo.recompile_limit)
         for part in (self.context.encoder, self.predictor, self.target.encoder):
-            part.compile(backend=backend, dynamic=False)
+            part.compile(backend=backend, dynamic=dynamic)
 
     def encode(
         self, inputs: Inputs, hidden_BN: Bool[Tensor, "batch token"]
@@ -318,6 +330,8 @@ class JepaModel(nn.Module):
         known = {
             name: values for name, values in history.items() if name not in missing and name in self.layout.modalities
         }
+        if not known:
+            raise UserError("nothing was observed", "the windows", "leave some frames of one modality")
         count = next(iter(known.values())).shape[0]
         hidden_N = future_mask(self.layout, missing)
         for name, first, tokens in self.layout.pieces():

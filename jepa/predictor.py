@@ -3,11 +3,11 @@
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, fields, replace
 from functools import partial
-from itertools import combinations
 from pathlib import Path
 
 import numpy as np
 import torch
+from jaxtyping import Bool
 from torch import Tensor
 
 from jepa.config import HeadConfig, PretrainConfig, load_config
@@ -33,8 +33,7 @@ class JepaPredictor:
     """Frozen backbone, heads and the statistics of their inputs.
 
     Attributes:
-        stand_ins: heads on the same backbone that were trained without positions, powers or both: they answer where
-            none were received.
+        run: where it was loaded from, with what heads it holds that stand in where positions or powers drop out.
     """
 
     model: JepaModel
@@ -42,7 +41,7 @@ class JepaPredictor:
     normalisers: Normalisers
     config: PretrainConfig
     name: str = "jepa"
-    stand_ins: tuple[Heads, ...] = ()
+    run: Path | None = None
 
     @classmethod
     def load(
@@ -54,7 +53,7 @@ class JepaPredictor:
         missing: tuple[str, ...] = (),
         cascade: bool | None = None,
     ) -> "JepaPredictor":
-        """The predictor of a run, with what it holds of heads that stand in where positions or powers drop out.
+        """The predictor of a run.
 
         Args:
             backbone: pretrained, or a control: random (weights), zeroed (output).
@@ -70,8 +69,7 @@ class JepaPredictor:
         model = load_backbone(run, config, backbone, device)
         heads = load_heads(run, model, options)
         config = config.model_copy(update={"heads": heads.config})
-        stand_ins = tuple(_stand_ins(run, model, options))
-        return cls(model, heads, Normalisers.load(run / "stats.json"), config, stand_ins=stand_ins)
+        return cls(model, heads, Normalisers.load(run / "stats.json"), config, run=run)
 
     def without(self, gone: tuple[str, ...], where: str) -> "JepaPredictor":
         """The predictor whose heads were trained without what is gone.
@@ -82,16 +80,22 @@ class JepaPredictor:
         Raises:
             UserError: the run holds no such heads.
         """
-        wanted = {*self.config.heads.missing, *gone}
-        for heads in self.stand_ins:
-            if set(heads.config.missing) == wanted:
-                config = self.config.model_copy(update={"heads": heads.config})
-                return replace(self, heads=heads, config=config, stand_ins=())
-        options = " ".join(f"--missing {name}" for name in sorted(wanted))
-        remedy = f"train heads that stand in: jepa heads RUN {options}"
-        if wanted >= set(self.model.layout.modalities):
-            remedy = "leave some frames of one modality"
-        raise UserError(f"all observed frames of {' and '.join(gone)} are lost in a window", where, remedy)
+        heads = self.config.heads
+        wanted = heads.model_copy(update={"missing": tuple(sorted({*heads.missing, *gone}))})
+        if self.run and heads_are_whole(heads_directory(self.run, wanted)):
+            found = load_heads(self.run, self.model, wanted)
+            return replace(self, heads=found, config=self.config.model_copy(update={"heads": found.config}))
+        what = f"all observed frames of {' and '.join(gone)} are lost in a window"
+        raise UserError(what, where, self._remedy(wanted))
+
+    def _remedy(self, wanted: HeadConfig) -> str:
+        """What to do for heads that are not there."""
+        if self.config.supervised or set(wanted.missing) >= set(self.model.layout.modalities):
+            return "leave some frames of it"
+        options = [] if wanted.backbone == "pretrained" else [f"--backbone {wanted.backbone}"]
+        options += [f"--missing {name}" for name in wanted.missing]
+        options += [] if wanted.cascade else ["--set heads.cascade=false"]
+        return f"train heads that stand in: jepa heads RUN {' '.join(options)}"
 
     def answering(self, history: History) -> Iterator[tuple[Tensor, "JepaPredictor"]]:
         """Rows of windows, and who answers them: itself, or stand-ins where all positions or powers were lost.
@@ -99,8 +103,8 @@ class JepaPredictor:
         Raises:
             UserError: there are none for that.
         """
-        read = [name for name in SMALL if name in self.model.layout.modalities and name in history.valid]
-        gone = {name: ~history.valid[name].any(1) for name in read if name not in self.config.heads.missing}
+        read = [name for name in SMALL if name in self.model.layout.modalities]
+        gone = {name: _gone(history, name) for name in read if name not in self.config.heads.missing}
         for rows, lost in alike(len(history), gone):
             names = tuple(name for name, is_gone in lost.items() if is_gone)
             yield rows, self.without(names, "the recordings") if names else self
@@ -198,14 +202,11 @@ def _frames_of(history: History, name: str, normaliser: Normaliser, device: torc
     return ready(history.values[name].to(device))
 
 
-def _stand_ins(run: Path, model: JepaModel, options: HeadConfig) -> Iterator[Heads]:
-    """The heads of a run that are as some others, and were trained without positions, powers or both as well."""
-    read = [name for name in SMALL if name in model.layout.modalities and name not in options.missing]
-    for count in range(1, len(read) + 1):
-        for gone in combinations(read, count):
-            wanted = options.model_copy(update={"missing": (*options.missing, *gone)})
-            if heads_are_whole(heads_directory(run, wanted)):
-                yield load_heads(run, model, wanted)
+def _gone(history: History, name: str) -> Bool[Tensor, "window"]:
+    """The windows in which nothing of a modality was received."""
+    if name in history.values and name in history.valid:
+        return ~history.valid[name].any(1)
+    return torch.full((len(history),), name not in history.values)
 
 
 def _kept(history: History, name: str) -> Tensor:

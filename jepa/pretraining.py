@@ -218,7 +218,7 @@ def pretrain(
     accelerated = torch.device(device).type == "cuda"
     collapses = not isinstance(model, Backbone)  # which has no targets
     if accelerated and collapses:
-        model.compile_transformers()
+        model.compile_transformers(dynamic=None if config.mask.modality_dropout else False)
     # under the first weights: a checkpoint is restored later
     first_variance = target_variance(model, probe_inputs(watched, config), objective) if collapses else {}
     if "camera" in layout.modalities and processes.is_first:

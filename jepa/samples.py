@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 import torch
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Bool, Float, Int, Shaped
 from torch import Tensor
 
 from jepa.frames import FrameStore
@@ -46,6 +46,10 @@ class History:
     def position_m(self) -> Float[Tensor, "window 8 2"]:
         """Metres east and north of the base station."""
         return self.values["gps"]
+
+    def last(self, name: str) -> Shaped[Tensor, "window ..."]:
+        """The last observed frame of a modality."""
+        return self.values.last(name) if isinstance(self.values, WindowValues) else self.values[name][:, -1]
 
     def replaced(self, values: Mapping[str, Tensor]) -> "History":
         """The history with other values (window, 8, ...) of some modalities; the others are still gathered when

@@ -77,6 +77,9 @@ class WindowValues(Mapping[str, Tensor]):
     def __getitem__(self, name: str) -> Tensor:
         return self.own[name] if name in self.own else self.frames[name][self.index]
 
+    def __contains__(self, name: object) -> bool:
+        return name in self.frames  # to look it up would gather it
+
     def __iter__(self) -> Iterator[str]:
         return iter(self.frames)
 
@@ -86,6 +89,10 @@ class WindowValues(Mapping[str, Tensor]):
     def select(self, rows: Tensor) -> "WindowValues":
         """The values of the given windows."""
         return WindowValues(self.frames, self.index[rows], {name: part[rows] for name, part in self.own.items()})
+
+    def last(self, name: str) -> Shaped[Tensor, "window ..."]:
+        """The last frame of every window; the others are not gathered."""
+        return self.own[name][:, -1] if name in self.own else self.frames[name][self.index[:, -1]]
 
     def shared(self, name: str) -> SharedFrames:
         """The frames of a modality that these windows look at, each once."""

@@ -8,7 +8,8 @@ from torch import Tensor
 
 from jepa.checkpoint import load_checkpoint, load_tensors, save_checkpoint, save_tensors
 from jepa.config import HeadConfig
-from jepa.stored_heads import heads_directory
+from jepa.stored_heads import heads_are_whole, heads_directory
+from twin.errors import UserError
 from twin.recording import new_directory
 
 __all__ = ["save_small", "shipped_checkpoint"]
@@ -36,10 +37,12 @@ def save_small(run: Path, out: Path) -> None:
     backbone = {name: values for name, values in tensors.items() if name.startswith("model.")}
     backbone = {name: values for name, values in backbone.items() if not name.startswith("model.target.")}
     heads = heads_directory(run, HeadConfig())
+    if not heads_are_whole(heads):
+        raise UserError("holds no heads", heads, "train them with jepa heads")
     with new_directory(out) as place:
         draft = Path(place)
         save_checkpoint(draft / "checkpoints", int(numbers["step"]), _halved(backbone), {})
-        for whole in [heads, *sorted(run.glob(f"{heads.name}-without-*"))]:
+        for whole in [heads, *filter(heads_are_whole, sorted(run.glob(f"{heads.name}-without-*")))]:
             for part in sorted(path.parent for path in whole.glob("*/manifest.json")):
                 of_part, options = load_tensors(part)
                 save_tensors(draft / whole.name / part.name, _halved(of_part), options)

@@ -59,10 +59,11 @@ def epps_pulley(
         t = torch.linspace(0, farthest_t, knots, device=projected.device)
         normal = torch.exp(-t.square() / 2)
         weight = torch.full_like(t, 2 * farthest_t / (knots - 1))
-        weight[[0, -1]] /= 2
+        weight[0] /= 2
+        weight[-1] /= 2
         angle = projected.float()[..., None] * t
         sums = torch.stack([angle.cos().sum(-3), angle.sin().sum(-3)])
-        count = sums.new_tensor([projected.shape[-2]])
+        count = sums.new_full((1,), projected.shape[-2])
         if total is not None:
             # one message: the sums are real and imaginary parts of N times the characteristic function
             together = total(torch.cat([sums.flatten(), count]))

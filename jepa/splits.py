@@ -197,7 +197,8 @@ def _leave_one_scenario_out(store: FrameStore, fold: int) -> dict[str, list[Piec
 
 
 def _paper(store: FrameStore, seed: int) -> Split:
-    """Overlapping windows shuffled 70/30, as the paper does; there is no validation part."""
+    """Overlapping windows shuffled 70/30, as the paper does; there is no validation part. Those of a part are in the
+    order of their frames, so that batches find neighbours."""
     every = _whole(store, range(len(store.episodes)))
     windows = cut_windows(store, every)
     order = torch.from_numpy(np.random.default_rng([seed, 11]).permutation(len(windows)))
@@ -205,7 +206,8 @@ def _paper(store: FrameStore, seed: int) -> Split:
     if cut == 0 or cut == len(windows):
         raise UserError(f"{len(windows)} windows cannot be split", "split paper", "use more or longer sequences")
     empty = windows.select(order[:0])
-    parts = {"train": windows.select(order[:cut]), "val": empty, "test": windows.select(order[cut:])}
+    train, test = (windows.select(part.sort().values) for part in (order[:cut], order[cut:]))
+    parts = {"train": train, "val": empty, "test": test}
     described = _describe(store, {"train": every, "val": [], "test": every})
     return Split("paper", 0, seed, parts, described)
 

@@ -85,7 +85,7 @@ class Gru(Baseline):
         self.mean_m = position.mean((0, 1))
         self.scale_m = position.std()
         rssi = rssi_of(train.history.power)
-        self.mean_db, self.scale_db = rssi.mean(), rssi.std()
+        self.mean_db, self.scale_db = rssi.mean(), rssi.std().clamp_min(1e-6)
         plan = replace(PLAN, seed=seed)
         place, future_place = self._place(position), self._place(train.position_m)
         level, future_level = self._level(train.history.power), self._level(train.power)

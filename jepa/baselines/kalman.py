@@ -128,7 +128,7 @@ def _first_state(position_m: Float[Tensor, "window frame 2"], noise: Noise) -> t
     heading = _angle(direction)
     zero = torch.zeros_like(heading)
     state = torch.stack([position_m[:, 0, 0], position_m[:, 0, 1], heading, velocity.norm(dim=-1), zero], -1)
-    heading_rad, speed_m = state.new_tensor([FIRST_HEADING_RAD, FIRST_SPEED_M])
+    heading_rad, speed_m = (state.new_full((), value) for value in (FIRST_HEADING_RAD, FIRST_SPEED_M))
     deviations = torch.stack([noise.position_m, noise.position_m, heading_rad, speed_m, noise.turn_rate])
     return state, deviations.square().diag().repeat(state.shape[0], 1, 1)
 

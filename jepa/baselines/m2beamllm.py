@@ -306,7 +306,7 @@ class M2BeamLlm(Baseline):
             return found
 
         def moments(history: History) -> Float[Tensor, "window 2"]:
-            maps = history.values["radar"][:, -1].double()
+            maps = history.last("radar").double()
             return torch.stack([maps.mean((1, 2)), maps.square().mean((1, 2))], 1)
 
         mean, square = in_parts(train.history, moments).mean(0).tolist()

@@ -114,7 +114,7 @@ class VisionPosition(Baseline):
         self.model.eval()
 
     def _standardised(self, history: History) -> Float[Tensor, "window 5"]:
-        picture = self.normaliser.image(history.values["camera"][:, -1])
+        picture = self.normaliser.image(history.last("camera"))
         found: Tensor = self.model(picture, self.normaliser.position(history.position_m))
         return found
 

@@ -1,7 +1,8 @@
 """`jepa heads`: heads on the frozen backbone of a run."""
 
 import shutil
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 
 from jepa.config import HeadConfig, load_config, save_config
@@ -69,28 +70,41 @@ def heads_run(
     # a random backbone is drawn from the seed that the run began with
     model = load_backbone(run, made_with, config.heads.backbone, place)
     store = store or load_frames(data, place, made_with, run, model)
-    parts = description.split_of(store)
+    parts = description.split_of(store).with_share(description.fraction, description.seed)
     normalisers = Normalisers.load(run / "stats.json")
-    if directory.exists() and replace:
-        shutil.rmtree(directory)
-    directory.mkdir(parents=True, exist_ok=True)
-    save_config(config, directory / "config.yaml")
-    heads = train_heads(
-        model,
-        store,
-        training_windows(store, parts.parts["train"], config),
-        complete_windows(store, parts.parts["val"], config.inputs.modalities),
-        normalisers,
-        config,
-        run=directory,
-        resume=resume,
-        label=label,
-    )
-    _note_trained(run, description, store, parts)
-    save_heads(heads, run)
-    shutil.rmtree(directory / "checkpoints", ignore_errors=True)
+    with _in_place_of(directory) if directory.exists() and replace else nullcontext(run) as root:
+        draft = heads_directory(root, config.heads)
+        draft.mkdir(parents=True, exist_ok=True)
+        save_config(config, draft / "config.yaml")
+        heads = train_heads(
+            model,
+            store,
+            training_windows(store, parts.parts["train"], config),
+            complete_windows(store, parts.parts["val"], config.inputs.modalities),
+            normalisers,
+            config,
+            run=draft,
+            resume=resume,
+            label=label,
+        )
+        _note_trained(run, description, store, parts)
+        save_heads(heads, root)
+        shutil.rmtree(draft / "checkpoints", ignore_errors=True)
     remove_predictions(run, model_label(description.name, config.heads, made_with))  # they are of other heads
     return config.heads
+
+
+@contextmanager
+def _in_place_of(directory: Path) -> Iterator[Path]:
+    """Where new heads are written before they take the place of a directory: those that are there stay until then."""
+    root = directory.parent / ".replacing"
+    shutil.rmtree(root, ignore_errors=True)  # of a run that was killed
+    try:
+        yield root
+        shutil.rmtree(directory)
+        (root / directory.name).rename(directory)
+    finally:
+        shutil.rmtree(root, ignore_errors=True)
 
 
 def _note_trained(run: Path, description: RunDescription, store: FrameStore, parts: Split) -> None:

@@ -55,6 +55,23 @@ def test_values_of_windows_are_gathered_when_they_are_asked_for(frames, index):
     assert len(values.select(torch.tensor([0, 1])).shared("rf").values) == T_OBS + 1
 
 
+def test_to_ask_whether_a_modality_is_there_gathers_nothing(index):
+    class Untouchable:
+        def __getitem__(self, rows):
+            raise AssertionError("gathered")
+
+    values = WindowValues({"camera": Untouchable()}, index)
+    assert "camera" in values
+    assert "radar" not in values
+
+
+def test_the_last_frame_alone_is_gathered(frames, index):
+    values = WindowValues(frames, index)
+    assert torch.equal(values.last("rf"), values["rf"][:, -1])
+    own = WindowValues(frames, index, {"rf": values["rf"] * 2})
+    assert torch.equal(own.last("rf"), 2 * values["rf"][:, -1])
+
+
 @pytest.mark.parametrize("kind", ["temporal-block", "random", "joint-future"])
 def test_loss_and_gradients_are_those_of_windows_that_share_nothing(model, frames, index, kind):
     shared = {

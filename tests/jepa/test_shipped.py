@@ -88,6 +88,12 @@ def test_on_drives_that_it_has_not_seen_it_steers_far_better_than_the_last_beam(
     assert report["beam"]["l1_rsrp_db"]["value"] < 0.5 * _lost_by_the_last_beam_db(drives)
 
 
+def test_it_still_does_when_no_position_arrives(copied, drives, capsys):
+    report = workflows.evaluate_run(copied, [drives], dropped=("gps",))
+    assert "answered by the heads trained without gps" in capsys.readouterr().err
+    assert report["beam"]["l1_rsrp_db"]["value"] < 0.5 * _lost_by_the_last_beam_db(drives)
+
+
 def test_it_still_does_when_camera_radar_and_lidar_drop_out(copied, drives):
     report = workflows.evaluate_run(copied, [drives], dropped=("camera", "radar", "lidar"))
     assert report["beam"]["l1_rsrp_db"]["value"] < _lost_by_the_last_beam_db(drives)
@@ -107,5 +113,15 @@ def test_in_half_precision_a_run_predicts_as_it_did(trained_run, store, tmp_path
 
 
 def test_a_run_without_heads_is_refused(trained_run, tmp_path):
-    with pytest.raises(UserError):
-        save_small(tmp_path / "nothing", tmp_path / "small")
+    run = shutil.copytree(trained_run, tmp_path / "run", ignore=shutil.ignore_patterns("heads"))
+    with pytest.raises(UserError, match="holds no heads"):
+        save_small(run, tmp_path / "small")
+    assert not (tmp_path / "small").exists()
+
+
+def test_heads_that_stand_in_come_along(trained_run, dataset, tmp_path):
+    run = shutil.copytree(trained_run, tmp_path / "run")
+    workflows.heads_run(run, [dataset], missing=["gps"], label="")
+    (run / "heads-without-rf").mkdir()
+    save_small(run, tmp_path / "small")
+    assert {path.name for path in (tmp_path / "small").glob("heads*")} == {"heads", "heads-without-gps"}

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 
+from jepa.batches import adjacent_batches, independent_batches
 from jepa.frames import FrameStore
 from jepa.splits import FOLDS, make_split
 from jepa.windows import T_WINDOW, Piece, cut_windows
@@ -74,6 +75,17 @@ def test_the_papers_split_leaks_and_says_so(store):
     assert "leak" in split.protocol
 
 
+def test_training_windows_of_the_papers_split_still_share_their_frames(store):
+    """Seven windows of ten are there, so that most have a neighbour."""
+    train = make_split(store, "paper").parts["train"]
+    starts = train.index[:, 0]
+    assert (starts.diff() > 0).all()
+    batches = adjacent_batches(train.index, 32, 8, 0, 0)
+    alone = independent_batches(len(train), 32, 0, 0)
+    together, apart = (sum(len(train.index[rows].unique()) for rows in drawn) for drawn in (batches, alone))
+    assert together < 0.65 * apart
+
+
 def test_one_long_drive_is_split_over_frames_with_a_purge(tmp_path, drive):
     drive(0, frames=400).save(tmp_path / "long")
     parts = make_split(FrameStore.load([tmp_path / "long"])).parts
@@ -126,6 +138,13 @@ def test_more_drives_hold_those_of_fewer_and_there_are_no_more_than_there_are(st
 def test_an_impossible_split_is_a_users_error(store, kind, fold, message):
     with pytest.raises(UserError, match=message):
         make_split(store, kind, fold)
+
+
+def test_two_datasets_of_one_name_are_a_users_error(dataset, tmp_path, drive):
+    """Their statistics would go by it."""
+    drive(50).save(tmp_path / dataset.name)
+    with pytest.raises(UserError, match="another dataset is called synthetic"):
+        FrameStore.load([dataset, tmp_path / dataset.name])
 
 
 def test_a_dataset_named_twice_is_a_users_error(dataset):

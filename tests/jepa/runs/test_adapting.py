@@ -43,6 +43,14 @@ def test_adapted_heads_are_a_run_of_their_own(tmp_path, drive, run):
         workflows.adapt_run(run, [site], tmp_path / "x", settings=["heads.readout=target"], device="cpu", label="")
 
 
+def test_further_heads_of_an_adapted_run_see_the_drives_that_it_saw(tmp_path, run, site):
+    out = tmp_path / "adapted"
+    workflows.adapt_run(run, [site], out, drives=2, device="cpu", label="")
+    before = open_run(out).trained
+    workflows.heads_run(out, [site], missing=["rf"], device="cpu", label="")
+    assert open_run(out).trained == before
+
+
 def test_a_frozen_backbone_stays_to_the_bit_and_one_trained_along_does_not(tmp_path, dataset, run, site):
     before = backbone_of(run)
     for name, unfreeze in (("frozen", False), ("along", True)):

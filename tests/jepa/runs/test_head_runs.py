@@ -50,6 +50,27 @@ def test_heads_stay_where_the_data_for_new_ones_are_wrong(run, tmp_path):
     assert sorted(path.name for path in (run / "heads").iterdir()) == before
 
 
+def test_heads_stay_where_the_training_of_new_ones_fails(run, store, dataset, monkeypatch):
+    before = {path: path.read_bytes() for path in sorted((run / "heads").rglob("*")) if path.is_file()}
+
+    def stopped(*given, run, **named):
+        (run / "checkpoints").mkdir()
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("jepa.workflows.heads.train_heads", stopped)
+    with pytest.raises(KeyboardInterrupt):
+        workflows.heads_run(run, [dataset], settings=["seed=5"], replace=True, device="cpu", label="")
+    assert {path: path.read_bytes() for path in sorted((run / "heads").rglob("*")) if path.is_file()} == before
+    assert not list(run.glob(".*"))
+
+
+def test_linear_paths_read_the_last_context_even_where_the_readout_does_not(run, dataset):
+    settings = ["heads.linear=true", "heads.readout=target", "heads.cascade=false"]
+    workflows.heads_run(run, [dataset], settings=settings, device="cpu", label="")
+    report = workflows.evaluate_run(run, [dataset], cascade=False, device="cpu")
+    assert np.isfinite(report["beam"]["top1"]["value"])
+
+
 def test_the_random_control_is_the_backbone_that_the_run_began_with(dataset, run):
     workflows.heads_run(run, [dataset], settings=["seed=3"], backbone="random", replace=True, device="cpu", label="")
     config = JepaPredictor.load(run).config

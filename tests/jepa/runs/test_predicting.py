@@ -70,11 +70,14 @@ def test_where_all_positions_are_lost_the_heads_trained_without_them_answer(stor
         expected = np.where(lost.numpy()[:, None, None], getattr(blind, name), getattr(seeing, name))
         np.testing.assert_allclose(getattr(found, name), expected, atol=2e-5, rtol=2e-5)
         assert not np.allclose(getattr(blind, name)[lost], getattr(seeing, name)[lost], atol=1e-3)
+    told_of_no_position = History({"rf": whole.power})
+    found = JepaPredictor.load(path).predict_history(told_of_no_position, normaliser)
+    np.testing.assert_allclose(found.beam_logits, blind.beam_logits, atol=2e-5, rtol=2e-5)
     valid["rf"][0] = False
     with pytest.raises(UserError, match="all observed frames of rf are lost"):
         JepaPredictor.load(path).predict_history(History(history.values, valid), normaliser)
     valid["rf"][1] = False
-    with pytest.raises(UserError, match="leave some frames of one modality"):
+    with pytest.raises(UserError, match="leave some frames"):
         JepaPredictor.load(path).predict_history(History(history.values, valid).select(torch.tensor([1])), normaliser)
 
 
@@ -167,3 +170,35 @@ def test_predictions_that_are_partly_not_finite_are_refused(store, samples):
     output.beam_logits[3, 2, 1] = np.nan
     with pytest.raises(UserError, match="not finite"):
         measures_of(output, test)
+
+
+@pytest.mark.parametrize(
+    ("settings", "options", "remedy"),
+    [
+        (["paradigm=multi-task"], {}, "leave some frames of it"),
+        ([], {"backbone": "zeroed"}, "jepa heads RUN --backbone zeroed --missing gps"),
+        ([], {"cascade": False}, "jepa heads RUN --missing gps --set heads.cascade=false"),
+    ],
+)
+def test_the_heads_that_are_asked_for_are_those_that_would_stand_in(
+    tiny, store, dataset, tmp_path, settings, options, remedy
+):
+    run = tmp_path / "run"
+    workflows.pretrain_run([dataset], run, tiny("epochs=1", *settings), device="cpu", label="")
+    if not settings:
+        changed = ["heads.cascade=false"] if "cascade" in options else []
+        backbone = options.get("backbone", "pretrained")
+        workflows.heads_run(run, [dataset], settings=changed, backbone=backbone, device="cpu", label="")
+    predictor = JepaPredictor.load(run, **options)
+    history = History.gather(store, make_split(store).parts["test"]).without(["gps"])
+    with pytest.raises(UserError) as refused:
+        predictor.predict_history(history, predictor.normalisers.of(store.datasets[0]))
+    assert refused.value.remedy.endswith(remedy)
+
+
+def test_a_model_that_observes_nothing_says_so(tiny, dataset, run, tmp_path):
+    path = tmp_path / "run"
+    shutil.copytree(run, path)
+    predictor = JepaPredictor.load(path)
+    with pytest.raises(UserError, match="nothing was observed"):
+        predictor.model.future_latents({}, (), {name: torch.ones(T_OBS, dtype=torch.bool) for name in ("gps", "rf")})
