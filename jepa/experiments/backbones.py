@@ -3,6 +3,9 @@
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import torch
+
 from jepa.augment import Augmentation
 from jepa.config import PretrainConfig
 from jepa.frames import FrameStore
@@ -14,12 +17,24 @@ from jepa.stored_heads import save_heads
 from jepa.windows import Windows
 from jepa.workflows import pick_device
 
-__all__ = ["epochs_of", "heads_row", "pretraining_row"]
+__all__ = ["epochs_of", "heads_row", "pretraining_row", "some_windows"]
+
+
+DRAWN = 14
+"""Stream of the random numbers that draw windows."""
 
 
 def epochs_of(steps: int, windows: int, batch: int) -> int:
     """Whole epochs that come nearest to a number of optimiser steps."""
     return max(1, round(steps / max(1, windows // batch)))
+
+
+def some_windows(windows: Windows, most: int, seed: int) -> Windows:
+    """All windows, or so many of them drawn by the seed, in their order: fewer steps than an epoch has."""
+    if len(windows) <= most:
+        return windows
+    drawn = np.random.default_rng([seed, DRAWN]).permutation(len(windows))[:most]
+    return windows.select(torch.from_numpy(np.sort(drawn)))
 
 
 def pretraining_row(

@@ -23,6 +23,7 @@ __all__ = [
     "Interval",
     "Look",
     "blank_figure",
+    "check_that_figures_can_be_drawn",
     "checked_interval",
     "checked_numbers",
     "label_ends",
@@ -164,6 +165,16 @@ def own_style() -> Iterator[None]:
         settings: Any = matplotlib.rcParams
         settings.update(STYLE)
         yield
+
+
+def check_that_figures_can_be_drawn() -> None:
+    """Say, before hours of work, that matplotlib is not installed.
+
+    Raises:
+        UserError: it is not.
+    """
+    with own_style():
+        pass
 
 
 def blank_figure(height_in: float, caption: Caption) -> "Figure":

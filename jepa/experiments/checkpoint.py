@@ -66,6 +66,8 @@ STOOD_IN = "gps"
 MODALITIES = (*SENSORS, "gps", "rf")
 BASELINES = ("hold_last", "constant_velocity", "kalman", "gru_cascade")
 MOST_WORKERS = 8
+PAGE = "README.md"
+"""Written last."""
 
 
 def run(out: Path, data: Sequence[Path] = (), budget: str = "default") -> None:
@@ -85,13 +87,14 @@ def run(out: Path, data: Sequence[Path] = (), budget: str = "default") -> None:
     workflows.heads_run(trained, recordings, resume=True)
     workflows.heads_run(trained, recordings, missing=[STOOD_IN], resume=True)
     small = out / "checkpoint"
-    if not small.exists():
-        save_small(trained, small)
+    if not (small / PAGE).exists():
+        if not small.exists():
+            save_small(trained, small)
         reports = _evaluated(out, small, recordings)
         shutil.rmtree(small / "features", ignore_errors=True)
         write_json(small / "evaluation.json", {"budget": asdict(spent), "reports": reports})
-        (small / "README.md").write_text(_page(budget, spent, reports))
-    print((small / "README.md").read_text())
+        (small / PAGE).write_text(_page(budget, spent, reports))
+    print((small / PAGE).read_text())
 
 
 def _generated(out: Path, scenario: str, episodes: int, budget: Budget) -> Path:

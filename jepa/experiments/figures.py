@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Float
 
-from jepa.experiments.canvas import Interval, own_style
+from jepa.experiments.canvas import Interval, check_that_figures_can_be_drawn
 from jepa.experiments.comparison import Estimate, Sums, mean
 from jepa.experiments.drawing import Caption, against_horizon, bars, cdf, mismatch
 from jepa.experiments.study import QUANTILES, Rows, Study, by_step, sums
@@ -57,8 +57,7 @@ def run(out: Path, data: Sequence[Path] = (), budget: str = "default") -> None:
         UserError: an unknown budget, rows of another one in `out`, or matplotlib is not installed.
     """
     study = Study(out, data, budget)
-    with own_style():
-        pass  # that nothing can be drawn is said before anything is trained
+    check_that_figures_can_be_drawn()
     base = study.base_key
     found = {
         JEPA: study.collected(base, study.base),

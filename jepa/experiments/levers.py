@@ -9,7 +9,7 @@ here on some folds is judged without that favour on the others alone. What came 
 """
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -17,12 +17,12 @@ from typing import Any
 import torch
 
 from jepa.config import PretrainConfig, preset
-from jepa.experiments.backbones import epochs_of, heads_row, pretraining_row
+from jepa.experiments.backbones import epochs_of, heads_row, pretraining_row, some_windows
 from jepa.experiments.comparison import difference, mean
 from jepa.experiments.real_data import HEADS
 from jepa.experiments.side_by_side import Job, as_json, compute_rows
 from jepa.experiments.sites import Place, checked_hashes, made, row_of, stand_ins, sums_at
-from jepa.experiments.table import RowStore, markdown_table, write_json
+from jepa.experiments.table import RowStore, markdown_table, recipe, write_json
 from jepa.experiments.transfer import TWIN
 from jepa.frames import FrameStore
 from jepa.head_training import train_heads
@@ -157,7 +157,9 @@ def run(out: Path, data: Sequence[Path] = (), budget: str = "default") -> None:
     spent = BUDGETS[budget]
     sites = list(data) or stand_ins(out, spent.site_episodes, spent.site_frames)
     places = [Place(path, "folds", fold, seed) for seed in range(spent.seeds) for path in sites for fold in spent.folds]
-    rows = RowStore(out / "rows", {"name": budget, **as_json(spent), "data": checked_hashes(places)})
+    made_by = recipe(preset("best"), {name: asdict(lever) for name, lever in LEVERS.items()})
+    stamp = {"name": budget, **as_json(spent), "recipe": made_by, "data": checked_hashes(places)}
+    rows = RowStore(out / "rows", stamp)
     rows.row("twin/data", partial(made, TWIN, _twin(out), spent.twin_episodes))
     found = compute_rows(
         rows,
@@ -271,6 +273,7 @@ def _with_real_windows(
     windows = complete_windows(store, windows, config.inputs.modalities)
     normalisers = Normalisers.fit(store, windows, config.inputs)
     windows = windows.select(balanced(dataset_of_windows(store, windows), 1 - lever.real_share))
+    windows = some_windows(windows, budget.site_steps * config.batch_size, config.seed)
     epochs = epochs_of(budget.site_steps, len(windows), config.batch_size)
     further = config.model_copy(update={"epochs": epochs, "learning_rate": config.learning_rate / 2})
     device = next(model.parameters()).device

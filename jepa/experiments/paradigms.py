@@ -9,11 +9,12 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from jepa.experiments.canvas import check_that_figures_can_be_drawn
 from jepa.experiments.comparison import Claim, claim, difference, mean
 from jepa.experiments.drawing import Caption, bars
-from jepa.experiments.study import HeadSetup, Place, Rows, Study, metric_text, sums
+from jepa.experiments.study import END_TO_END, HeadSetup, Place, Rows, Study, metric_text, sums
 from jepa.experiments.table import markdown_table, write_json
-from jepa.experiments.table3 import END_TO_END, METRICS, PAPER
+from jepa.experiments.table3 import METRICS, PAPER
 
 __all__ = ["run"]
 
@@ -36,8 +37,9 @@ def run(out: Path, data: Sequence[Path] = (), budget: str = "default") -> None:
     """Compute the rows that are missing, draw the figure, print the page, write all to `out`.
 
     Raises:
-        UserError: an unknown budget, or rows of another one in `out`.
+        UserError: an unknown budget, rows of another one in `out`, or matplotlib is not installed.
     """
+    check_that_figures_can_be_drawn()
     study = Study(out, data, budget)
 
     def untrained(place: Place) -> dict[str, Any]:

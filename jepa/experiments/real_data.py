@@ -23,7 +23,7 @@ from jepa.experiments.rival import PLAN as RIVAL_PLAN
 from jepa.experiments.rival import pretrain_rival, rival_row
 from jepa.experiments.side_by_side import Job, as_json, compute_rows
 from jepa.experiments.sites import Place, checked_hashes, gathered, made, row_of
-from jepa.experiments.table import RowStore, write_json
+from jepa.experiments.table import RowStore, recipe, write_json
 from jepa.inputs import Normalisers
 from jepa.predictor import JepaPredictor
 from jepa.runs import check_not_trained_on, open_run
@@ -99,7 +99,9 @@ def run(out: Path, data: Sequence[Path] = (), budget: str = "default") -> None:
         raise UserError(f"unknown budget {budget!r}", "--budget", f"choose from {', '.join(BUDGETS)}")
     spent = BUDGETS[budget]
     places = [place for path in data for place in _places(path, spent)]
-    rows = RowStore(out / "rows", {"name": budget, **as_json(spent), "data": checked_hashes(places)})
+    made_by = recipe(preset("best"), preset("paper"), HEADS, REAL_SHARE)
+    stamp = {"name": budget, **as_json(spent), "recipe": made_by, "data": checked_hashes(places)}
+    rows = RowStore(out / "rows", stamp)
     rows.row("twin/data", partial(made, TWIN, _twin_path(out), spent.twin_episodes))
     found = compute_rows(rows, [list(_backbones(out, spent))])
     found["twin/data"] = rows.row("twin/data", dict)

@@ -9,6 +9,7 @@ from jepa.baselines import BASELINES, RADIO_BASELINES, InterpolationCeiling
 from jepa.experiments.comparison import Sums, difference, mean, ratio
 from jepa.experiments.sites import sums_at
 from jepa.experiments.table import markdown_table
+from twin.errors import UserError
 
 __all__ = ["BACKBONES", "KINDS", "TWIN", "Results"]
 
@@ -36,6 +37,15 @@ def _cost(rows: Mapping[str, Mapping[str, Any]]) -> str:
         sums[kind] = sums.get(kind, 0.0) + row["seconds"]
     parts = ", ".join(f"{kind} {seconds / 60:.0f}" for kind, seconds in sums.items())
     return f"Cost: {sum(sums.values()) / 60:.0f} minutes of one core ({parts})."
+
+
+def _ratio(mine: Sums, theirs: Sums) -> str:
+    """Nothing where a few drives on which the rival loses nothing could be all that is drawn."""
+    try:
+        found = ratio(mine, theirs)
+    except UserError:
+        return ""
+    return f"{found.text()}{'*' if found.excludes(1.0) else ''}"
 
 
 def _pairs(shares: Sequence[float]) -> list[tuple[str, str]]:
@@ -140,8 +150,7 @@ class Results:
                 body["ratio of power lost"].append("")
                 body["difference in top-1"].append("")
                 continue
-            found = ratio(mine, theirs)
-            body["ratio of power lost"].append(f"{found.text()}{'*' if found.excludes(1.0) else ''}")
+            body["ratio of power lost"].append(_ratio(mine, theirs))
             body["difference in top-1"].append(self._difference(scenario, SUMMED_UP, best, "top1"))
         for name in ("constant_velocity", "least_squares_velocity", "kalman"):
             body[f"displacement error, {name}"] = [

@@ -5,6 +5,7 @@ reads. A row holds, for each sequence of the test part, how many windows it has 
 step by step: enough for means, intervals, curves and paired differences.
 """
 
+import json
 import os
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -22,7 +23,7 @@ from jepa.config import PretrainConfig, load_config, preset
 from jepa.evaluate import TASKS, measures_of
 from jepa.experiments.comparison import Sums, mean
 from jepa.experiments.in_view import in_view
-from jepa.experiments.table import RowStore
+from jepa.experiments.table import RowStore, recipe
 from jepa.frames import TARGETS, FrameStore
 from jepa.metrics import mismatch_histogram
 from jepa.predict import Output
@@ -37,6 +38,7 @@ from twin.generation import generate_dataset
 
 __all__ = [
     "BUDGETS",
+    "END_TO_END",
     "HEADS_AS_PUBLISHED",
     "Budget",
     "HeadSetup",
@@ -59,6 +61,8 @@ QUANTILES = 101
 RANKED_WINDOWS = 512
 """Test windows, evenly spread, on which the rank of the latents is measured: each is seen in five views."""
 MOST_WORKERS = 8
+END_TO_END = "jepa-end-to-end"
+"""The key of one supervised model a task, and the beginning of the keys of each."""
 BASE_RUN = "jepa"
 """The run of the model that varies nothing."""
 
@@ -148,7 +152,7 @@ SMALL: dict[str, dict[str, Any]] = {
 }
 BUDGETS = {
     "quick": Budget(10, 16, 2, (8, 16), 32, 1, 1, 16, 1e-3, 18, more=("heads.width=32",), baselines=TINY),
-    "default": Budget(120, 64, 4, (64, 128), 64, 4, 10, 32, 1e-3, baselines=SMALL),
+    "default": Budget(100, 64, 4, (64, 128), 64, 4, 10, 32, 1e-3, baselines=SMALL),
     "full": Budget(
         130, 128, 8, (64, 128, 256, 512), 224, 100, 30, 64, 3e-4, None, 30, seeds=3, folds=tuple(range(FOLDS))
     ),
@@ -231,7 +235,8 @@ class Study:
     def rows(self) -> RowStore:
         """The rows; a directory holds those of one budget and one dataset."""
         spent = {key: list(value) if isinstance(value, tuple) else value for key, value in asdict(self.budget).items()}
-        return RowStore(self.out / "rows", {"name": self.name, **spent, "data": self.radio.datasets[0].hash})
+        stamp = {"name": self.name, **spent, "recipe": recipe(preset("paper")), "data": self.radio.datasets[0].hash}
+        return RowStore(self.out / "rows", stamp)
 
     @cached_property
     def radio(self) -> FrameStore:
@@ -252,7 +257,17 @@ class Study:
             for name, options in self.budget.baselines.items()
         ]
         shrunk = f" Baselines smaller than published: {', '.join(smaller)}." if smaller else ""
-        return f"Budget `{self.name}`: {parts}.{shrunk} Recordings: {self.recordings.name}, device {self.device}."
+        made = f"Recordings: {self.recordings.name}, device {self.device}, threads {torch.get_num_threads()}."
+        return f"Budget `{self.name}`: {parts}.{shrunk} {made} {self._cost()}"
+
+    def _cost(self) -> str:
+        """The time of the rows that lie in the directory."""
+        paths = [path for path in self.rows.directory.rglob("*.json") if path.stem != END_TO_END]
+        took = {path: json.loads(path.read_text()).get("seconds", 0.0) / 60 for path in paths}
+        longest = max(took, key=took.__getitem__)
+        return (
+            f"Minutes: {sum(took.values()):.1f} for all rows here, {took[longest]:.1f} for the longest, {longest.stem}."
+        )
 
     @property
     def protocol(self) -> str:
@@ -354,10 +369,10 @@ class Study:
         return summary(predictor.predict(store, windows), Samples.gather(store, windows))
 
     def end_to_end(self, place: Place) -> dict[str, Any]:
-        """One model a task, and what each says of its own."""
+        """One model a task, each a row of its own, and what each says of its task."""
         found: dict[str, Any] = {"steps": {}}
         for task in TASKS:
-            row = self.supervised(place, task)
+            row = self.row(place, f"{END_TO_END}-{task}", partial(self.supervised, place, task))
             found = {**row, **found, "steps": {**row["steps"], **found["steps"]}}
         return found
 

@@ -1,5 +1,6 @@
 """A resumable table: one JSON file a row, written atomically, and the Markdown page that is made of them."""
 
+import hashlib
 import json
 import os
 from collections.abc import Callable, Iterable, Sequence
@@ -8,7 +9,7 @@ from typing import Any
 
 from twin.errors import UserError
 
-__all__ = ["RowStore", "markdown_table", "write_json"]
+__all__ = ["RowStore", "markdown_table", "recipe", "write_json"]
 
 
 class RowStore:
@@ -48,6 +49,12 @@ class RowStore:
         if not self.has(key):
             write_json(self.path(key), compute())
         return _read(self.path(key))
+
+
+def recipe(*settings: Any) -> str:
+    """A fingerprint of settings that are not those of a budget: rows that were made by others are not taken."""
+    text = json.dumps(settings, sort_keys=True, default=lambda value: value.model_dump(mode="json"))
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
 def _read(path: Path) -> dict[str, Any]:

@@ -14,7 +14,7 @@ from typing import Any, Literal
 import numpy as np
 
 from jepa.experiments.comparison import Claim, Estimate, claim, difference
-from jepa.experiments.study import HEADS_AS_PUBLISHED, HeadSetup, Place, Rows, Study, metric_text, sums
+from jepa.experiments.study import END_TO_END, HEADS_AS_PUBLISHED, HeadSetup, Place, Rows, Study, metric_text, sums
 from jepa.experiments.table import markdown_table, write_json
 
 __all__ = ["METRICS", "PAPER", "PAPER_JEPA", "run"]
@@ -230,10 +230,6 @@ def _claims(found: Mapping[str, Rows], base: str) -> list[Claim]:
         if one is not None and other is not None:
             claims.append(claim(f"{text} ({metric})", difference(one, other), direction))
     return claims
-
-
-END_TO_END = "jepa-end-to-end"
-"""The key of one supervised model a task."""
 
 
 def _key(name: str) -> str:

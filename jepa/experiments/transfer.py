@@ -26,11 +26,12 @@ import torch
 
 from jepa.config import PretrainConfig, preset
 from jepa.experiments.backbones import heads_row, pretraining_row
+from jepa.experiments.canvas import check_that_figures_can_be_drawn
 from jepa.experiments.rival import PLAN as RIVAL_PLAN
 from jepa.experiments.rival import pretrain_rival, rival_row
 from jepa.experiments.side_by_side import Job, as_json, compute_rows
 from jepa.experiments.sites import Place, checked_hashes, gathered, made, row_of, stand_ins
-from jepa.experiments.table import RowStore, write_json
+from jepa.experiments.table import RowStore, recipe, write_json
 from jepa.experiments.transfer_page import ALL, Count, Results
 from jepa.frames import FrameStore
 from jepa.head_training import train_heads
@@ -147,14 +148,18 @@ def run(out: Path, data: Sequence[Path] = (), budget: str = "default") -> None:
         data: datasets of real sites, one directory each; without any, two scenarios of the twin stand in.
 
     Raises:
-        UserError: an unknown budget, a dataset that cannot be split, or rows of another budget in `out`.
+        UserError: an unknown budget, a dataset that cannot be split, rows of another budget in `out`, or matplotlib is
+            not installed.
     """
     if budget not in BUDGETS:
         raise UserError(f"unknown budget {budget!r}", "--budget", f"choose from {', '.join(BUDGETS)}")
+    check_that_figures_can_be_drawn()
     spent = BUDGETS[budget]
     sites = list(data) or stand_ins(out, spent.site_episodes, spent.site_frames)
     places = [Place(path, "folds", fold, seed) for seed in range(spent.seeds) for path in sites for fold in spent.folds]
-    rows = RowStore(out / "rows", {"name": budget, **as_json(spent), "data": checked_hashes(places)})
+    made_by = recipe(preset("best"), SCRATCH_RATE, PRETRAINED_RATE)
+    stamp = {"name": budget, **as_json(spent), "recipe": made_by, "data": checked_hashes(places)}
+    rows = RowStore(out / "rows", stamp)
     twin = rows.row("twin/data", partial(made, TWIN, _twin(out), spent.twin_episodes))
     counts = {path: _counts([place for place in places if place.path == path], spent) for path in sites}
     found = {"twin/data": twin}
@@ -163,10 +168,10 @@ def run(out: Path, data: Sequence[Path] = (), budget: str = "default") -> None:
         found |= compute_rows(rows, list(_stages(out, places, sites, counts, spent, seed)))
         told = {path.name: counts[path] for path in sites}
         results = Results(found, told, budget, as_json(replace(spent, seeds=seed + 1)))
-        results.draw(out)
         page = results.page()
         (out / "transfer.md").write_text(page)
         write_json(out / "transfer.json", results.as_json())
+        results.draw(out)
     print(page)
 
 
