@@ -12,7 +12,7 @@ from typing import Any
 from jepa.experiments.canvas import check_that_figures_can_be_drawn
 from jepa.experiments.comparison import Claim, claim, difference, mean
 from jepa.experiments.drawing import Caption, bars
-from jepa.experiments.study import END_TO_END, HeadSetup, Place, Rows, Study, metric_text, sums
+from jepa.experiments.study import HeadSetup, Place, Rows, Study, metric_text, sums
 from jepa.experiments.table import markdown_table, write_json
 from jepa.experiments.table3 import METRICS, PAPER
 
@@ -53,7 +53,7 @@ def run(out: Path, data: Sequence[Path] = (), budget: str = "default") -> None:
         JEPA: study.collected(study.base_key, study.base),
         "reconstruction": study.collected("jepa-reconstruction", reconstruction),
         "multi-task": study.collected("jepa-multi-task", lambda place: study.supervised(place, "multi-task")),
-        "end-to-end": study.collected(END_TO_END, study.end_to_end),
+        "end-to-end": study.end_to_end(),
         "untrained": study.collected("jepa-untrained", untrained),
     }
     _draw(out, found, study.protocol)

@@ -5,7 +5,6 @@ reads. A row holds, for each sequence of the test part, how many windows it has 
 step by step: enough for means, intervals, curves and paired differences.
 """
 
-import json
 import os
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -38,7 +37,6 @@ from twin.generation import generate_dataset
 
 __all__ = [
     "BUDGETS",
-    "END_TO_END",
     "HEADS_AS_PUBLISHED",
     "Budget",
     "HeadSetup",
@@ -61,8 +59,6 @@ QUANTILES = 101
 RANKED_WINDOWS = 512
 """Test windows, evenly spread, on which the rank of the latents is measured: each is seen in five views."""
 MOST_WORKERS = 8
-END_TO_END = "jepa-end-to-end"
-"""The key of one supervised model a task, and the beginning of the keys of each."""
 BASE_RUN = "jepa"
 """The run of the model that varies nothing."""
 
@@ -211,6 +207,7 @@ class Study:
         self.device = workflows.pick_device("auto")
         self._store: tuple[object, FrameStore] | None = None
         self._trained: dict[Path, PretrainConfig] = {}
+        self._took: dict[str, float] = {}
 
     @cached_property
     def recordings(self) -> Path:
@@ -258,16 +255,15 @@ class Study:
         ]
         shrunk = f" Baselines smaller than published: {', '.join(smaller)}." if smaller else ""
         made = f"Recordings: {self.recordings.name}, device {self.device}, threads {torch.get_num_threads()}."
-        return f"Budget `{self.name}`: {parts}.{shrunk} {made} {self._cost()}"
+        return f"Budget `{self.name}`: {parts}.{shrunk} {made}{self._cost()}"
 
     def _cost(self) -> str:
-        """The time of the rows that lie in the directory."""
-        paths = [path for path in self.rows.directory.rglob("*.json") if path.stem != END_TO_END]
-        took = {path: json.loads(path.read_text()).get("seconds", 0.0) / 60 for path in paths}
-        longest = max(took, key=took.__getitem__)
-        return (
-            f"Minutes: {sum(took.values()):.1f} for all rows here, {took[longest]:.1f} for the longest, {longest.stem}."
-        )
+        """The time of the rows that were asked for."""
+        if not self._took:
+            return ""
+        longest = max(self._took, key=self._took.__getitem__)
+        whole, most = (f"{seconds / 60:.1f}" for seconds in (sum(self._took.values()), self._took[longest]))
+        return f" Minutes: {whole} for all rows, {most} for the longest ({longest})."
 
     @property
     def protocol(self) -> str:
@@ -368,13 +364,19 @@ class Study:
         windows = self.split(store, place).parts["test"]
         return summary(predictor.predict(store, windows), Samples.gather(store, windows))
 
-    def end_to_end(self, place: Place) -> dict[str, Any]:
-        """One model a task, each a row of its own, and what each says of its task."""
+    def end_to_end(self) -> Rows:
+        """One model a task, each a row of its own, as one row: what each says of its task."""
+        return _by_fold(self.places, self._of_all_tasks)
+
+    def _of_all_tasks(self, place: Place) -> dict[str, Any]:
         found: dict[str, Any] = {"steps": {}}
         for task in TASKS:
-            row = self.row(place, f"{END_TO_END}-{task}", partial(self.supervised, place, task))
+            row = self._of_one_task(place, task)
             found = {**row, **found, "steps": {**row["steps"], **found["steps"]}}
         return found
+
+    def _of_one_task(self, place: Place, task: str) -> dict[str, Any]:
+        return self.row(place, f"jepa-end-to-end-{task}", lambda: self.supervised(place, task))
 
     def baseline(self, place: Place, name: str) -> dict[str, Any]:
         """A baseline, fitted and judged on the test part; it looks at pictures of the budget's size."""
@@ -394,16 +396,23 @@ class Study:
             began = time.monotonic()
             return {**compute(), "seconds": time.monotonic() - began}
 
-        return self.rows.row(f"{place.key}/{key}", timed)
+        found = self.rows.row(f"{place.key}/{key}", timed)
+        self._took[f"{place.key}/{key}"] = found["seconds"]
+        return found
 
     def collected(
         self, key: str, compute: Callable[[Place], dict[str, Any]], places: Sequence[Place] | None = None
     ) -> Rows:
         """The rows of a model: for each fold those of its seeds; at the places of the budget, or at others."""
-        found: dict[tuple[str, int], list[dict[str, Any]]] = {}
-        for place in self.places if places is None else places:
-            found.setdefault((place.split, place.fold), []).append(self.row(place, key, partial(compute, place)))
-        return list(found.values())
+        where = self.places if places is None else places
+        return _by_fold(where, lambda place: self.row(place, key, partial(compute, place)))
+
+
+def _by_fold(places: Sequence[Place], row: Callable[[Place], dict[str, Any]]) -> Rows:
+    found: dict[tuple[str, int], list[dict[str, Any]]] = {}
+    for place in places:
+        found.setdefault((place.split, place.fold), []).append(row(place))
+    return list(found.values())
 
 
 def sums(rows: Sequence[Sequence[Mapping[str, Any]]], metric: str) -> Sums | None:

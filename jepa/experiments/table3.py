@@ -14,7 +14,7 @@ from typing import Any, Literal
 import numpy as np
 
 from jepa.experiments.comparison import Claim, Estimate, claim, difference
-from jepa.experiments.study import END_TO_END, HEADS_AS_PUBLISHED, HeadSetup, Place, Rows, Study, metric_text, sums
+from jepa.experiments.study import HEADS_AS_PUBLISHED, HeadSetup, Place, Rows, Study, metric_text, sums
 from jepa.experiments.table import markdown_table, write_json
 
 __all__ = ["METRICS", "PAPER", "PAPER_JEPA", "run"]
@@ -101,7 +101,7 @@ def run(out: Path, data: Sequence[Path] = (), budget: str = "default") -> None:
         name: study.collected(_key(name), partial(_row, study, variant, name))
         for name, variant in _variants(study).items()
     }
-    found["end-to-end"] = study.collected(END_TO_END, study.end_to_end)
+    found["end-to-end"] = study.end_to_end()
     base = f"D = {study.budget.width}"
     claims = [f"- {one}" for one in (*_claims(found, base), *_rank_claims(found, base))]
     page = "\n".join(

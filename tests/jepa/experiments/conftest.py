@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from jepa.experiments import study
+from jepa.experiments import study, table3
 from twin.recording import Recording
 from twin.sensors.images import encode_jpeg
 
@@ -46,6 +46,14 @@ def five(drive, tmp_path_factory):
 def out(tmp_path_factory):
     """Where the experiments of a study meet."""
     return tmp_path_factory.mktemp("study")
+
+
+@pytest.fixture(scope="session")
+def quick_study(tmp_path_factory):
+    """Table III at the quick budget: recordings, runs and rows that other experiments of the paper start from."""
+    place = tmp_path_factory.mktemp("quick-study")
+    table3.run(place, budget="quick")
+    return place
 
 
 @pytest.fixture(scope="module")

@@ -10,12 +10,10 @@ from jepa.experiments.study import BUDGETS, Study
 pytestmark = pytest.mark.long
 
 
-@pytest.fixture(scope="module")
-def made(tmp_path_factory):
+@pytest.fixture
+def made(quick_study):
     """The experiment, run once on recordings of five modalities that it makes itself: its directory."""
-    out = tmp_path_factory.mktemp("table3")
-    table3.run(out, budget="quick")
-    return out
+    return quick_study
 
 
 def test_every_row_stands_over_the_papers(made):
