@@ -59,7 +59,7 @@ class Budget:
 
 
 BUDGETS = {
-    "quick": Budget(64, 150, 2, 1, 2, 4, 1, ()),
+    "quick": Budget(64, 60, 2, 1, 2, 4, 1, ()),
     "default": Budget(64, 2000, 4, 1, 6, 12, 3, tuple(range(FOLDS))),
     "full": Budget(128, 4000, 100, 4, 100, 30, 3, tuple(range(FOLDS)), (0.1, 1.0), latents_seeds=3),
 }
