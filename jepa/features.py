@@ -2,10 +2,12 @@
 disk."""
 
 import hashlib
+import sys
 from dataclasses import replace
 from pathlib import Path
 
 import torch
+from torch import Tensor
 
 from jepa.camera import CameraTokenizer, pooled_features
 from jepa.checkpoint import load_tensors, save_tensors
@@ -46,8 +48,16 @@ def with_camera_features(
                 bar.update(task, completed=done)
         features = torch.cat(parts)
         if place:
-            save_tensors(place, {"features": features}, {})
+            _keep(place, features)
     return replace(store, values={**store.values, "camera": features})
+
+
+def _keep(place: Path, features: Tensor) -> None:
+    """Keep features for the next time; where nothing may be written, as beside an installed model, say so."""
+    try:
+        save_tensors(place, {"features": features}, {})
+    except OSError as error:
+        print(f"{place.parent}: camera features are not kept ({error.strerror})", file=sys.stderr)
 
 
 def _tokenizer_of(model: JepaModel) -> CameraTokenizer:

@@ -136,6 +136,15 @@ def test_features_are_computed_once_and_kept(filmed, tmp_path, monkeypatch):
     assert torch.equal(with_camera_features(store, config, tmp_path / "kept").values["camera"], found)
 
 
+def test_where_nothing_may_be_written_features_are_computed_and_a_line_says_so(filmed, tmp_path, capsys):
+    config = preset("small", ["inputs.modalities=[camera, rf]", "model.camera=frozen", f"inputs.image_size={SIDE}"])
+    store = FrameStore.load([filmed], modalities=config.inputs.modalities, image_size=SIDE)
+    (tmp_path / "file").touch()
+    found = with_camera_features(store, config, tmp_path / "file" / "features").values["camera"]
+    assert torch.equal(found, with_camera_features(store, config).values["camera"])
+    assert "camera features are not kept (Not a directory)" in capsys.readouterr().err
+
+
 def test_a_trained_network_reads_pictures(filmed):
     config = preset("small", ["inputs.modalities=[camera, rf]"])
     store = FrameStore.load([filmed], modalities=config.inputs.modalities, image_size=SIDE)
