@@ -19,6 +19,7 @@ import torch
 from jepa.config import PretrainConfig, preset
 from jepa.experiments.backbones import epochs_of, heads_row, pretraining_row, some_windows
 from jepa.experiments.comparison import difference, mean
+from jepa.experiments.in_view import in_view
 from jepa.experiments.real_data import HEADS
 from jepa.experiments.side_by_side import Job, as_json, compute_rows
 from jepa.experiments.sites import Place, checked_hashes, made, row_of, stand_ins, sums_at
@@ -48,16 +49,18 @@ class Lever:
         settings: of the configuration.
         adapting: further settings where the heads are adapted to a site.
         real_share: share of the site's unlabelled training windows in further pretraining; 0: there is none.
+        scenarios: of the twin, beside `drive_by`, that the backbone is pretrained on.
     """
 
     settings: tuple[str, ...] = ()
     adapting: tuple[str, ...] = ()
     real_share: float = 0.0
+    scenarios: tuple[str, ...] = ()
 
     @property
     def of_backbone(self) -> bool:
         """Whether it needs a backbone of its own from the twin."""
-        return any(not setting.startswith("heads.") for setting in self.settings)
+        return bool(self.scenarios) or any(not setting.startswith("heads.") for setting in self.settings)
 
 
 _TOP_LAYERS = ("objective.target_levels=[]", "objective.target_layers=4", "objective.error=smooth-l1")
@@ -71,6 +74,7 @@ LEVERS: dict[str, Lever] = {
     "trained tokenizers": Lever(_TRAINED),
     "mean of the top layers, trained tokenizers": Lever((*_TOP_LAYERS, *_TRAINED)),
     "real windows": Lever(real_share=0.5),
+    "several scenarios": Lever(scenarios=("intersection", "highway", "bus_blockage")),
     "modality dropout": Lever(("mask.modality_dropout=0.2",)),
     "fusion tokens": Lever(("model.fusion_tokens=2", "objective.target_levels=[1, 4]")),
     "SIGReg with EMA": Lever((*_NO_VARIANCE, "objective.sigreg_weight=0.02")),
@@ -97,7 +101,9 @@ class Budget:
         pretrain_steps, head_steps: optimiser steps of a backbone, to an epoch, and of the heads on the twin.
         site_steps: of further pretraining with a site's windows, to an epoch.
         adapt_steps: of the heads at a site.
-        site_episodes, site_frames: drives of each site that stands in where none are named, and their length.
+        scenario_episodes: drives of each further scenario.
+        site_episodes, site_frames: drives of each site that stands in where none are named, and their length; that of
+            further scenarios too.
         levers: which; all of them unless said otherwise.
         more: further settings.
     """
@@ -110,13 +116,14 @@ class Budget:
     adapt_steps: int
     seeds: int
     folds: tuple[int, ...]
+    scenario_episodes: int = 300
     site_episodes: int = 40
     site_frames: int | None = None
     levers: tuple[str, ...] = tuple(LEVERS)
     more: tuple[str, ...] = ()
 
 
-QUICK = ("none", "real windows", "SIGReg without EMA", "a fifth of the twin's heads kept")
+QUICK = ("none", "real windows", "several scenarios", "SIGReg without EMA", "a fifth of the twin's heads kept")
 BUDGETS = {
     "quick": Budget(
         width=16,
@@ -127,6 +134,7 @@ BUDGETS = {
         adapt_steps=6,
         seeds=1,
         folds=(0,),
+        scenario_episodes=10,
         site_episodes=10,
         site_frames=30,
         levers=QUICK,
@@ -161,6 +169,9 @@ def run(out: Path, data: Sequence[Path] = (), budget: str = "default") -> None:
     stamp = {"name": budget, **as_json(spent), "recipe": made_by, "data": checked_hashes(places)}
     rows = RowStore(out / "rows", stamp)
     rows.row("twin/data", partial(made, TWIN, _twin(out), spent.twin_episodes))
+    for name in sorted({name for lever in spent.levers for name in LEVERS[lever].scenarios}):
+        scenario, place = in_view(name, out / "scenario"), out / "twin" / name
+        rows.row(f"twin/data-{name}", partial(made, scenario, place, spent.scenario_episodes, spent.site_frames))
     found = compute_rows(
         rows,
         [
@@ -218,15 +229,16 @@ def _cells(out: Path, place: Place, budget: Budget) -> Iterator[Job]:
             yield place.key(f"{_slug(name)}_{arm}"), partial(_cell, out, place, name, arm, budget)
 
 
-def _loaded(path: Path) -> tuple[FrameStore, Windows]:
-    """The training part of the twin."""
-    store = FrameStore.load([path])
+def _loaded(out: Path, scenarios: Sequence[str] = ()) -> tuple[FrameStore, Windows]:
+    """The training part of the twin, with further scenarios."""
+    store = FrameStore.load([_twin(out), *(out / "twin" / name for name in scenarios)])
     return store, make_split(store).parts["train"]
 
 
 def _pretrained(out: Path, name: str, budget: Budget, seed: int) -> dict[str, Any]:
     config = _config(budget, seed, budget.head_steps, LEVERS[name].settings)
-    return pretraining_row(*_loaded(_twin(out)), config, budget.pretrain_steps, _run_of(out, name, seed))
+    store, windows = _loaded(out, LEVERS[name].scenarios)
+    return pretraining_row(store, windows, config, budget.pretrain_steps, _run_of(out, name, seed))
 
 
 def _backbone(out: Path, name: str, arm: str, config: PretrainConfig) -> JepaModel:
@@ -239,7 +251,7 @@ def _backbone(out: Path, name: str, arm: str, config: PretrainConfig) -> JepaMod
 def _twin_heads(out: Path, name: str, arm: str, budget: Budget, seed: int) -> dict[str, Any]:
     config = _config(budget, seed, budget.head_steps, LEVERS[name].settings)
     model = _backbone(out, name, arm, config)
-    return heads_row(model, *_loaded(_twin(out)), config, _heads_of(out, name, seed, arm))
+    return heads_row(model, *_loaded(out), config, _heads_of(out, name, seed, arm))
 
 
 def _cell(out: Path, place: Place, name: str, arm: str, budget: Budget) -> dict[str, Any]:
