@@ -16,7 +16,7 @@ app: $(STAMP)
 	$(BIN)/python -m app
 
 test: $(STAMP) lint
-	$(BIN)/python -m pytest -m "not long"
+	$(BIN)/python -m pytest -m "not long" -n auto --dist loadfile
 
 test-long: $(STAMP)
 	$(BIN)/python -m pytest -m long
