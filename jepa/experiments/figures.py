@@ -14,7 +14,8 @@ from jaxtyping import Float
 from jepa.experiments.canvas import Interval, check_that_figures_can_be_drawn
 from jepa.experiments.comparison import Estimate, Sums, mean
 from jepa.experiments.drawing import Caption, against_horizon, bars, cdf, mismatch
-from jepa.experiments.study import QUANTILES, Rows, Study, by_step, sums
+from jepa.experiments.rows import QUANTILES, Rows, by_step, sums
+from jepa.experiments.study import Study
 from jepa.experiments.table import markdown_table, write_json
 from jepa.experiments.table3 import METRICS, PAPER_JEPA
 

@@ -12,7 +12,8 @@ from typing import Any
 from jepa.experiments.canvas import check_that_figures_can_be_drawn
 from jepa.experiments.comparison import Claim, claim, difference, mean
 from jepa.experiments.drawing import Caption, bars
-from jepa.experiments.study import HeadSetup, Place, Rows, Study, metric_text, sums
+from jepa.experiments.rows import Rows, metric_text, sums
+from jepa.experiments.study import HeadSetup, Place, Study
 from jepa.experiments.table import markdown_table, write_json
 from jepa.experiments.table3 import METRICS, PAPER
 

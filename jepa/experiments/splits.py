@@ -15,7 +15,8 @@ import numpy as np
 import torch
 
 from jepa.experiments.comparison import Estimate, Sums, mean
-from jepa.experiments.study import Place, Rows, Study
+from jepa.experiments.rows import Rows
+from jepa.experiments.study import Place, Study
 from jepa.experiments.table import markdown_table, write_json
 from jepa.experiments.table3 import METRICS, PAPER_JEPA
 from jepa.frames import FrameStore

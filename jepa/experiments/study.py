@@ -1,14 +1,13 @@
 """Rows on the twin's `deepsense32`: models trained under one budget and one split, judged on the same windows.
 
 Experiments that are given one directory share its recordings, its runs and its rows: what one has trained, the next one
-reads. A row holds, for each sequence of the test part, how many windows it has and what each metric sums to over them,
-step by step: enough for means, intervals, curves and paired differences.
+reads.
 """
 
 import os
 import time
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
 from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
@@ -17,47 +16,26 @@ import numpy as np
 import torch
 
 from jepa import workflows
-from jepa.baselines import BASELINES, Baseline
 from jepa.config import PretrainConfig, load_config, preset
-from jepa.evaluate import TASKS, measures_of
-from jepa.experiments.comparison import Sums, mean
+from jepa.evaluate import TASKS
+from jepa.experiments.budgets import BUDGETS
 from jepa.experiments.in_view import in_view
+from jepa.experiments.rows import Rows, ranks, summary
+from jepa.experiments.side_by_side import as_json
 from jepa.experiments.table import RowStore, recipe
 from jepa.frames import TARGETS, FrameStore
-from jepa.metrics import mismatch_histogram
 from jepa.predict import Output
 from jepa.predictor import JepaPredictor
-from jepa.representation import VIEWS, representation, view_of
 from jepa.samples import Samples
-from jepa.splits import FOLDS, Split, make_split
-from jepa.windows import T_PRED, Windows
+from jepa.splits import Split, make_split
+from jepa.windows import Windows
 from twin.console import progress_bar
 from twin.errors import UserError
 from twin.generation import generate_dataset
 
-__all__ = [
-    "BUDGETS",
-    "HEADS_AS_PUBLISHED",
-    "Budget",
-    "HeadSetup",
-    "Place",
-    "Rows",
-    "Study",
-    "by_step",
-    "metric_text",
-    "ranks",
-    "summary",
-    "sums",
-]
-
-Rows = list[list[dict[str, Any]]]
-"""The rows of a model: for each fold those of its seeds."""
+__all__ = ["HEADS_AS_PUBLISHED", "HeadSetup", "Place", "Study"]
 
 SCENARIO, DATA_SEED = "deepsense32", 0
-QUANTILES = 101
-"""Points of the distribution of the displacement error."""
-RANKED_WINDOWS = 512
-"""Test windows, evenly spread, on which the rank of the latents is measured: each is seen in five views."""
 MOST_WORKERS = 8
 BASE_RUN = "jepa"
 """The run of the model that varies nothing."""
@@ -82,82 +60,6 @@ HEADS_AS_PUBLISHED = HeadSetup()
 
 
 @dataclass(frozen=True)
-class Budget:
-    """What a row may cost, printed with every table.
-
-    Attributes:
-        episodes, frames: recordings that are made where none are named, and their length (None: until the car is gone).
-        width, attention_heads: of the backbone.
-        widths: of the rows that vary it.
-        image_size: side of the pictures [pixels].
-        epochs, head_epochs: of pretraining and of the heads.
-        supervised_epochs: passes over the training windows beyond `epochs` where backbone and heads are trained as one:
-            such a pass costs as much as one of pretraining, and one of the heads on frozen latents next to nothing.
-        seeds, folds: repetitions; without folds the split is `blocked`.
-        baselines: by name, in what a baseline is smaller than its own size: options of its constructor, and `epochs`.
-    """
-
-    episodes: int
-    width: int
-    attention_heads: int
-    widths: tuple[int, ...]
-    image_size: int
-    epochs: int
-    head_epochs: int
-    batch_size: int
-    learning_rate: float
-    frames: int | None = None
-    supervised_epochs: int = 1
-    seeds: int = 1
-    folds: tuple[int, ...] = ()
-    more: tuple[str, ...] = field(default=())
-    baselines: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
-
-    def settings(self) -> list[str]:
-        """The settings of a configuration."""
-        return [
-            f"model.width={self.width}",
-            f"model.attention_heads={self.attention_heads}",
-            f"inputs.image_size={self.image_size}",
-            f"epochs={self.epochs}",
-            f"heads.epochs={self.head_epochs}",
-            f"batch_size={self.batch_size}",
-            f"learning_rate={self.learning_rate}",
-            *self.more,
-        ]
-
-    def baseline(self, name: str) -> Baseline:
-        """A baseline at the size of the budget."""
-        options = dict(self.baselines.get(name, {}))
-        epochs = options.pop("epochs", None)
-        made: Any = BASELINES[name](**options)
-        for plan in ("plan", "encoder_plan") if epochs else ():
-            if hasattr(made, plan):
-                setattr(made, plan, replace(getattr(made, plan), epochs=epochs))
-        found: Baseline = made
-        return found
-
-
-TINY: dict[str, dict[str, Any]] = {
-    "m2beamllm": {"width": 32, "blocks": 1, "heads": 2, "channels": 4, "epochs": 1},
-    "vision_position": {"width": 0.25, "epochs": 1},
-    "gru_cascade": {"epochs": 4},
-}
-SMALL: dict[str, dict[str, Any]] = {
-    "m2beamllm": {"width": 128, "blocks": 2, "heads": 4, "channels": 16, "epochs": 10},
-}
-BUDGETS = {
-    "quick": Budget(10, 16, 2, (8, 16), 32, 1, 1, 16, 1e-3, 18, more=("heads.width=32",), baselines=TINY),
-    "default": Budget(70, 64, 4, (64, 128), 64, 3, 10, 16, 1e-3, baselines=SMALL),
-    "full": Budget(
-        130, 128, 8, (64, 128, 256, 512), 224, 100, 30, 64, 3e-4, None, 30, seeds=3, folds=tuple(range(FOLDS))
-    ),
-}
-"""`quick` shows that everything runs, a row of `default` is sized for fifteen minutes on two cores, `full` is the
-paper's size and for a GPU."""
-
-
-@dataclass(frozen=True)
 class Place:
     """What part of the recordings is the test, and the seed."""
 
@@ -169,25 +71,6 @@ class Place:
     def key(self) -> str:
         """As in the paths of rows and runs."""
         return f"{self.split}-{self.fold}/seed-{self.seed}"
-
-
-def summary(output: Output, samples: Samples) -> dict[str, Any]:
-    """A row: numbers and windows of all sequences, sums of every metric over them by step, and distributions."""
-    measures = measures_of(output, samples)
-    sequences, group = np.unique(samples.episode.cpu().numpy(), return_inverse=True)
-    found: dict[str, Any] = {"sequences": sequences.tolist(), "windows": np.bincount(group).tolist(), "steps": {}}
-    for task in measures.values():
-        for name, measure in task.items():
-            power = 2 if measure.average == "rms" else 1
-            by_step = [np.bincount(group, weights=step) for step in measure.values.astype(float).T ** power]
-            found["steps"][name] = np.array(by_step).tolist()
-            found[name] = (by_step[-1] if measure.last_only else np.mean(by_step, 0)).tolist()
-    if "localization" in measures:
-        error_m = measures["localization"]["ade_m"].values.mean(1)
-        found["ade_quantiles_m"] = np.quantile(error_m, np.linspace(0, 1, QUANTILES)).tolist()
-    if "beam" in measures:
-        found["mismatch"] = mismatch_histogram(output.beam_logits, samples.power.cpu().numpy()).tolist()
-    return found
 
 
 @dataclass
@@ -231,8 +114,12 @@ class Study:
     @cached_property
     def rows(self) -> RowStore:
         """The rows; a directory holds those of one budget and one dataset."""
-        spent = {key: list(value) if isinstance(value, tuple) else value for key, value in asdict(self.budget).items()}
-        stamp = {"name": self.name, **spent, "recipe": recipe(preset("paper")), "data": self.radio.datasets[0].hash}
+        stamp = {
+            "name": self.name,
+            **as_json(self.budget),
+            "recipe": recipe(preset("paper")),
+            "data": self.radio.datasets[0].hash,
+        }
         return RowStore(self.out / "rows", stamp)
 
     @cached_property
@@ -413,41 +300,3 @@ def _by_fold(places: Sequence[Place], row: Callable[[Place], dict[str, Any]]) ->
     for place in places:
         found.setdefault((place.split, place.fold), []).append(row(place))
     return list(found.values())
-
-
-def sums(rows: Sequence[Sequence[Mapping[str, Any]]], metric: str) -> Sums | None:
-    """A metric of a model, or None where it does not do that task."""
-    return Sums.of(rows, metric) if metric in rows[0][0] else None
-
-
-def metric_text(rows: Sequence[Sequence[Mapping[str, Any]]], metric: str) -> str:
-    """A metric of a model as a table prints it: empty where the model does not do that task."""
-    found = sums(rows, metric)
-    if found is None:
-        return ""
-    estimate = mean(found)
-    return (estimate.root() if metric == "rmse_db" else estimate).text()
-
-
-def by_step(rows: Sequence[Sequence[Mapping[str, Any]]], metric: str) -> list[Sums] | None:
-    """A metric of a model at each of the five future steps, or None where it does not do that task."""
-    if metric not in rows[0][0]:
-        return None
-    steps = [
-        [[{"windows": row["windows"], metric: row["steps"][metric][k]} for row in seeds] for seeds in rows]
-        for k in range(T_PRED)
-    ]
-    return [Sums.of(step, metric) for step in steps]
-
-
-def ranks(predictor: JepaPredictor, store: FrameStore, windows: Windows, output: Output) -> dict[str, Any]:
-    """RankMe and LDA rank of the latents, on windows spread evenly."""
-    chosen = torch.linspace(0, len(windows) - 1, min(RANKED_WINDOWS, len(windows))).long()
-    some = windows.select(chosen)
-    views = []
-    for number in range(VIEWS):
-        latent = predictor.predict(store, some, partial(view_of, number=number)).latent
-        assert latent is not None
-        views.append(latent.mean(1))
-    assert output.latent is not None
-    return representation(output.latent[chosen.numpy()].mean(1), np.stack(views, 1), some.episode.cpu().numpy())

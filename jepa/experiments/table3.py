@@ -14,7 +14,8 @@ from typing import Any, Literal
 import numpy as np
 
 from jepa.experiments.comparison import Claim, Estimate, claim, difference
-from jepa.experiments.study import HEADS_AS_PUBLISHED, HeadSetup, Place, Rows, Study, metric_text, sums
+from jepa.experiments.rows import Rows, metric_text, sums
+from jepa.experiments.study import HEADS_AS_PUBLISHED, HeadSetup, Place, Study
 from jepa.experiments.table import markdown_table, write_json
 
 __all__ = ["METRICS", "PAPER", "PAPER_JEPA", "run"]

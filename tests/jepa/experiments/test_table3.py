@@ -5,7 +5,8 @@ import json
 import pytest
 
 from jepa.experiments import table3
-from jepa.experiments.study import BUDGETS, Study
+from jepa.experiments.budgets import BUDGETS
+from jepa.experiments.study import Study
 
 pytestmark = pytest.mark.long
 
