@@ -4,8 +4,9 @@ Shape suffixes: B batch, N tokens of a window, V visible tokens, H attention hea
 """
 
 import copy
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from jaxtyping import Bool, Float
@@ -221,7 +222,9 @@ class JepaModel(nn.Module):
             return [("fusion", 0, self.layout.fusion_tokens)]
         return self.layout.pieces()
 
-    def compile_transformers(self, backend: str = "inductor", dynamic: bool | None = False) -> None:
+    def compile_transformers(
+        self, backend: str | Callable[..., Any] = "inductor", dynamic: bool | None = False
+    ) -> None:
         """Have both encoders and the predictor compiled, each when it first sees a shape: worth it on a GPU alone.
 
         Args:
@@ -233,6 +236,8 @@ class JepaModel(nn.Module):
         dynamo.recompile_limit = max(GRAPHS, dynamo.recompile_limit)
         for part in (self.context.encoder, self.predictor, self.target.encoder):
             part.compile(backend=backend, dynamic=dynamic)
+        levels = torch.compile(self.target.encoder.levels, backend=backend, dynamic=dynamic)
+        self.target.encoder.levels = levels  # type: ignore[method-assign]  # `compile` takes `forward` alone
 
     def encode(
         self, inputs: Inputs, hidden_BN: Bool[Tensor, "batch token"]

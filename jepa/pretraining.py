@@ -194,6 +194,7 @@ def pretrain(
     start: JepaModel | None = None,
     augmentation: Augmentation | None = None,
     processes: Processes = ALONE,
+    compiled: bool | None = None,
 ) -> JepaModel:
     """Train a backbone on windows.
 
@@ -204,6 +205,7 @@ def pretrain(
             training windows where there are none.
         run: directory of checkpoints and log.
         processes: which share every batch; each returns the same weights.
+        compiled: compile a JEPA's transformers; on a GPU unless it says otherwise.
 
     Raises:
         UserError: a batch does not divide among the processes, or training fails.
@@ -215,9 +217,9 @@ def pretrain(
     objective, layout = config.objective, model.layout
     watched = probe if probe is not None and len(probe) else windows
     history: list[dict[str, Any]] = []
-    accelerated = torch.device(device).type == "cuda"
     collapses = not isinstance(model, Backbone)  # which has no targets
-    if accelerated and collapses:
+    accelerated = torch.device(device).type == "cuda"
+    if collapses and (accelerated if compiled is None else compiled):
         model.compile_transformers(dynamic=None if config.mask.modality_dropout else False)
     # under the first weights: a checkpoint is restored later
     first_variance = target_variance(model, probe_inputs(watched, config), objective) if collapses else {}

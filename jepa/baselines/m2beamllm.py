@@ -16,7 +16,7 @@ weights that train themselves.
 
 import json
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, ClassVar
@@ -317,7 +317,7 @@ class M2BeamLlm(Baseline):
         beam, val_beam = train.power[:, -1].argmax(-1), val.power[:, -1].argmax(-1)
 
         def logits(history: History) -> Float[Tensor, "window 64"]:
-            found: Tensor = teacher(self._frames(history, slice(T_OBS - 1, T_OBS)))
+            found: Tensor = teacher(self._standardised({name: history.last(name) for name in self.modalities}))
             return found
 
         def loss(rows: Tensor, generator: torch.Generator, step: int) -> tuple[Tensor, dict[str, Tensor]]:
@@ -336,16 +336,18 @@ class M2BeamLlm(Baseline):
         )
         self.encoder.requires_grad_(False).eval()
 
-    def _frames(self, history: History, frames: slice) -> dict[str, Tensor]:
-        """Standardised frames of the windows, one window after another, by modality."""
-        return {
-            name: self.normaliser(name, history.values[name][:, frames].flatten(0, 1)).float()
-            for name in self.modalities
-        }
+    def _standardised(self, frames: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        return {name: self.normaliser(name, values).float() for name, values in frames.items()}
 
     def _features(self, history: History) -> Float[Tensor, "window 8 feature"]:
         """Every observed frame through the frozen encoder."""
-        return in_parts(history, lambda part: self.encoder(self._frames(part, slice(None))).unflatten(0, (-1, T_OBS)))
+
+        def features(part: History) -> Float[Tensor, "window 8 feature"]:
+            frames = self._standardised({name: part.values[name].flatten(0, 1) for name in self.modalities})
+            found: Tensor = self.encoder(frames)
+            return found.unflatten(0, (-1, T_OBS))
+
+        return in_parts(history, features)
 
     @torch.no_grad()
     def _logits(self, features: Float[Tensor, "window 8 feature"]) -> Float[Tensor, "window 5 64"]:

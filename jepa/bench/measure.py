@@ -76,7 +76,7 @@ def _pretraining(sizes: Sizes, name: str, device: torch.device, compiled: bool) 
     config = preset(name, ["epochs=1", "batch_size=64", "inputs.modalities=[gps, rf]"])
     frames = frames_of(("gps", "rf"), sizes.pretrained + T_WINDOW - 1, 0, device)
     windows = WindowInputs(frames, drive(sizes.pretrained), device)
-    train = partial(pretrain, config=config, device=device, label="")
+    train = partial(pretrain, config=config, device=device, label="", compiled=compiled)
     train(WindowInputs(frames, windows.index[:128], device))
     times = [seconds(lambda: train(windows), device) for _ in range(RATE_REPEATS)]
     return {"preset": name, "pretrain_windows_per_s": len(windows) / median(times)}

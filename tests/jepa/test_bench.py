@@ -145,9 +145,18 @@ def test_a_compiled_model_is_the_same_model():
     config = paper("inputs.modalities=[gps, rf]")
     model = new_model(config).eval()
     history = {name: values[drive(3)[:, :8]] for name, values in frames_of(("gps", "rf"), 20, 0, CPU).items()}
-    wanted = model.future_latents(history).predicted["rf"]
+    windows = {name: torch.cat([values, values[:, :5]], 1) for name, values in history.items()}
+    wanted, targets = model.future_latents(history).predicted["rf"], model.target_levels(windows, (0, 2))
     names = set(model.state_dict())
-    model.compile_transformers("eager")
+    taken = []
+
+    def backend(graph, example_inputs):
+        taken.append(graph)
+        return graph.forward
+
+    model.compile_transformers(backend)
+    assert torch.allclose(model.target_levels(windows, (0, 2)), targets, atol=1e-6)
+    assert taken, "the levels that are targets are compiled as well"
     assert torch.allclose(model.future_latents(history).predicted["rf"], wanted, atol=1e-6)
     assert set(model.state_dict()) == names, "a checkpoint does not notice"
 
