@@ -3,7 +3,8 @@
 Each lever is a change of pretraining, of the heads or of how they are adapted. Its backbone is pretrained on the twin's
 `drive_by` (that of `none` serves where the lever changes no pretraining; with real windows it is pretrained on from
 there), its heads are trained there and then adapted to the training drives of each site, like those of `best` without
-it (`none`), in as many optimiser steps. Beside each stands its control: the same heads on random weights. The test part
+it (`none`), in as many optimiser steps. Beside each stands its control: the same heads on random weights, which levers
+of pretraining alone share with `none`. The test part
 of a fold is never looked at; but the validation drives of one fold are test drives of another, so that what is chosen
 here on some folds is judged without that favour on the others alone. What came of it is written in `LOG.md`.
 """
@@ -41,6 +42,10 @@ from twin.errors import UserError
 __all__ = ["BUDGETS", "LEVERS", "Budget", "Lever", "run"]
 
 
+_TRAINED = ("model.tokenizers=trained",)
+"""In pretraining: random weights are the same, and frozen."""
+
+
 @dataclass(frozen=True)
 class Lever:
     """A change.
@@ -62,9 +67,14 @@ class Lever:
         """Whether it needs a backbone of its own from the twin."""
         return bool(self.scenarios) or any(not setting.startswith("heads.") for setting in self.settings)
 
+    @property
+    def of_control(self) -> tuple[str, ...]:
+        """The settings that heads on random weights notice: those of the heads and of the model's parts."""
+        seen = (setting for setting in self.settings if setting.startswith(("heads.", "model.")))
+        return (*(setting for setting in seen if setting not in _TRAINED), *self.adapting)
+
 
 _TOP_LAYERS = ("objective.target_levels=[]", "objective.target_layers=4", "objective.error=smooth-l1")
-_TRAINED = ("model.tokenizers=trained",)
 _ONLINE = ("objective.target=online", "objective.target_levels=[]", "objective.error=smooth-l1")
 _LATENTS_ALONE = HEADS["latents"]
 _NO_VARIANCE = ("objective.variance_weight=0", "objective.covariance_weight=0")
@@ -144,7 +154,6 @@ BUDGETS = {
     "full": Budget(128, 4000, 60_000, 5000, 5000, 2000, 3, (0, 1, 2, 3, 4)),
 }
 """`quick` shows that everything runs, `default` is sized for a night on two cores, `full` is for a GPU."""
-ARMS = ("pretrained", "random")
 PART = "val"
 """The part on which everything is judged."""
 BATCH = 64
@@ -199,6 +208,17 @@ def _run_of(out: Path, name: str, seed: int) -> Path:
     return out / "runs" / _slug(name if LEVERS[name].of_backbone else "none") / f"seed-{seed}"
 
 
+def _control_of(name: str) -> str:
+    """The first lever whose heads on random weights are the same."""
+    return next(other for other, lever in LEVERS.items() if lever.of_control == LEVERS[name].of_control)
+
+
+def _judged(levers: Sequence[str]) -> list[tuple[str, str]]:
+    """Levers with their arms, and every control once."""
+    controls = dict.fromkeys(map(_control_of, levers))
+    return [*((name, "pretrained") for name in levers), *((name, "random") for name in controls)]
+
+
 def _heads_of(out: Path, name: str, seed: int, arm: str) -> Path:
     return out / "runs" / _slug(name) / f"heads-{arm}-seed-{seed}"
 
@@ -218,15 +238,13 @@ def _backbones(out: Path, budget: Budget) -> Iterator[Job]:
 
 def _heads(out: Path, budget: Budget) -> Iterator[Job]:
     for seed in range(budget.seeds):
-        for name in budget.levers:
-            for arm in ARMS:
-                yield f"twin/seed-{seed}/{_slug(name)}-heads-{arm}", partial(_twin_heads, out, name, arm, budget, seed)
+        for name, arm in _judged(budget.levers):
+            yield f"twin/seed-{seed}/{_slug(name)}-heads-{arm}", partial(_twin_heads, out, name, arm, budget, seed)
 
 
 def _cells(out: Path, place: Place, budget: Budget) -> Iterator[Job]:
-    for name in budget.levers:
-        for arm in ARMS:
-            yield place.key(f"{_slug(name)}_{arm}"), partial(_cell, out, place, name, arm, budget)
+    for name, arm in _judged(budget.levers):
+        yield place.key(f"{_slug(name)}_{arm}"), partial(_cell, out, place, name, arm, budget)
 
 
 def _loaded(out: Path, scenarios: Sequence[str] = ()) -> tuple[FrameStore, Windows]:
@@ -311,7 +329,8 @@ drives; a star: the interval excludes zero."""
 
 
 def _cell_text(rows: dict[str, dict[str, Any]], site: str, name: str, metric: str) -> str:
-    own, control = (sums_at(rows, site, f"{_slug(name)}_{arm}", metric) for arm in ARMS)
+    own = sums_at(rows, site, f"{_slug(name)}_pretrained", metric)
+    control = sums_at(rows, site, f"{_slug(_control_of(name))}_random", metric)
     base = sums_at(rows, site, "none_pretrained", metric)
     if own is None or control is None or base is None:
         return ""

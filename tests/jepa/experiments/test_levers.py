@@ -5,12 +5,13 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+import torch
 
 from jepa.config import preset
 from jepa.experiments import levers, side_by_side
 from jepa.experiments.levers import LEVERS, run
 from jepa.frames import FrameStore
-from jepa.pretraining import check_config
+from jepa.pretraining import check_config, new_model
 from jepa.splits import make_split
 from twin.errors import UserError
 
@@ -39,8 +40,9 @@ def finished(dataset, tmp_path_factory):
 def test_every_lever_stands_beside_its_control(finished):
     rows = json.loads((finished / "levers.json").read_text())
     for name in CHOSEN:
-        for arm in ("pretrained", "random"):
-            assert any(key.endswith(f"/{levers._slug(name)}_{arm}") for key in rows)
+        assert any(key.endswith(f"/{levers._slug(name)}_pretrained") for key in rows)
+    controls = {key.split("/")[-1] for key in rows if key.endswith("_random")}
+    assert controls == {"none_random", "a-fifth-of-the-twins-heads-kept_random"}
     page = (finished / "levers.md").read_text()
     for name in CHOSEN:
         assert page.count(f"| {name} |") == 3, "power, displacement, top-1"
@@ -52,10 +54,9 @@ def test_it_is_judged_on_validation_drives_alone(finished, dataset):
     windows = {name: np.unique(part.episode, return_counts=True)[1].tolist() for name, part in parts.items()}
     assert windows["val"] != windows["test"]
     rows = json.loads((finished / "levers.json").read_text())
-    for name in CHOSEN:
-        for arm in ("pretrained", "random"):
-            (row,) = (row for key, row in rows.items() if key.endswith(f"/{levers._slug(name)}_{arm}"))
-            assert row["windows"] == windows["val"]
+    cells = [row for key, row in rows.items() if key.endswith(("_pretrained", "_random"))]
+    assert len(cells) == 6
+    assert all(row["windows"] == windows["val"] for row in cells)
 
 
 def test_levers_of_the_heads_share_a_backbone(finished):
@@ -67,6 +68,17 @@ def test_a_second_run_computes_nothing_again(finished, dataset, monkeypatch):
     monkeypatch.setitem(levers.BUDGETS, "quick", replace(levers.BUDGETS["quick"], levers=CHOSEN))
     monkeypatch.setattr(side_by_side, "_timed", None)
     run(finished, [dataset], "quick")
+
+
+@pytest.mark.parametrize("name", LEVERS)
+def test_levers_that_share_a_control_have_the_same_random_backbone_and_heads(name):
+    own, shared = (
+        preset("best", ["model.width=16", "model.attention_heads=2", *lever.settings, *lever.adapting])
+        for lever in (LEVERS[name], LEVERS[levers._control_of(name)])
+    )
+    assert own.heads == shared.heads
+    weights, others = (new_model(config).context.state_dict() for config in (own, shared))
+    assert all(torch.equal(weights[key], others[key]) for key in weights | others)
 
 
 @pytest.mark.parametrize("name", LEVERS)
