@@ -77,7 +77,7 @@ SMALL: dict[str, dict[str, Any]] = {
 }
 BUDGETS = {
     "quick": Budget(10, 16, 2, (8, 16), 32, 1, 1, 16, 1e-3, 18, more=("heads.width=32",), baselines=TINY),
-    "default": Budget(70, 64, 4, (64, 128), 64, 3, 10, 16, 1e-3, baselines=SMALL),
+    "default": Budget(70, 64, 4, (64, 128), 64, 3, 30, 16, 1e-3, baselines=SMALL),
     "full": Budget(
         130, 128, 8, (64, 128, 256, 512), 224, 100, 30, 64, 3e-4, None, 30, seeds=3, folds=tuple(range(FOLDS))
     ),
