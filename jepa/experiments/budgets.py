@@ -20,6 +20,8 @@ class Budget:
         widths: of the rows that vary it.
         image_size: side of the pictures [pixels].
         epochs, head_epochs: of pretraining and of the heads.
+        best_epochs: of pretraining with the preset `best`, which reads power and position alone: a pass costs a small
+            part of one over all modalities.
         supervised_epochs: passes over the training windows beyond `epochs` where backbone and heads are trained as one:
             such a pass costs as much as one of pretraining, and one of the heads on frozen latents next to nothing.
         seeds, folds: repetitions; without folds the split is `blocked`.
@@ -36,6 +38,7 @@ class Budget:
     batch_size: int
     learning_rate: float
     frames: int | None = None
+    best_epochs: int = 1
     supervised_epochs: int = 1
     seeds: int = 1
     folds: tuple[int, ...] = ()
@@ -52,6 +55,16 @@ class Budget:
             f"heads.epochs={self.head_epochs}",
             f"batch_size={self.batch_size}",
             f"learning_rate={self.learning_rate}",
+            *self.more,
+        ]
+
+    def settings_of_best(self) -> list[str]:
+        """Those of the preset `best`, whose batches and learning rate are its own."""
+        return [
+            f"model.width={self.width}",
+            f"model.attention_heads={self.attention_heads}",
+            f"epochs={self.best_epochs}",
+            f"heads.epochs={self.head_epochs}",
             *self.more,
         ]
 
@@ -77,9 +90,9 @@ SMALL: dict[str, dict[str, Any]] = {
 }
 BUDGETS = {
     "quick": Budget(10, 16, 2, (8, 16), 32, 1, 1, 16, 1e-3, 18, more=("heads.width=32",), baselines=TINY),
-    "default": Budget(70, 64, 4, (64, 128), 64, 3, 30, 16, 1e-3, baselines=SMALL),
+    "default": Budget(70, 64, 4, (64, 128), 64, 3, 30, 16, 1e-3, best_epochs=30, baselines=SMALL),
     "full": Budget(
-        130, 128, 8, (64, 128, 256, 512), 224, 100, 30, 64, 3e-4, None, 30, seeds=3, folds=tuple(range(FOLDS))
+        130, 128, 8, (64, 128, 256, 512), 224, 100, 30, 64, 3e-4, None, 100, 30, seeds=3, folds=tuple(range(FOLDS))
     ),
 }
 """`quick` shows that everything runs, a row of `default` is sized for fifteen minutes on two cores, `full` is the

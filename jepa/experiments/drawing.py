@@ -51,8 +51,8 @@ DECADES = 100.0
 """A logarithmic axis of a distribution begins at most so far below the best curve's end."""
 NEAR, FAR = 4, 16
 """Beam mismatches from here on are tails, from there on one bar."""
-FAR_APART = 20.0
-"""From this ratio of the largest to the smallest value on, curves against the horizon stand on a logarithmic axis."""
+FAR_APART = 6.0
+"""From this ratio of the largest to the smallest error on, curves against the horizon stand on a logarithmic axis."""
 BAND = 0.13
 """Opacity of intervals."""
 LEGEND_COLUMNS, LEGEND_ROW_IN = 4, 0.2
@@ -102,13 +102,16 @@ def cdf(path: Path, curves: Mapping[str, ArrayLike], xlabel: str, caption: Capti
         save_figure(cdf_figure(curves, xlabel, caption), path)
 
 
-def against_horizon_figure(panels: Mapping[str, Mapping[str, Interval]], caption: Caption) -> "Figure":
+def against_horizon_figure(
+    panels: Mapping[str, Mapping[str, Interval]], caption: Caption, *, shares: bool = False
+) -> "Figure":
     """Metrics at each of the five future steps, with intervals as bands (paper, Figs. 5, 6, 9).
 
-    A panel whose values are far apart has a logarithmic axis.
+    A panel whose errors are far apart has a logarithmic axis.
 
     Args:
         panels: by the label of the vertical axis: by model, values, lower and upper ends, five each.
+        shares: the values are shares of all: their axes are linear, and begin at zero.
     """
     refuse_none(panels)
     for curves in panels.values():
@@ -134,7 +137,9 @@ def against_horizon_figure(panels: Mapping[str, Mapping[str, Interval]], caption
             axes.set_xlabel("future step")
             axes.set_ylabel(label)
             axes.margins(x=0.04)
-            if of_several_sizes(np.concatenate(drawn), FAR_APART):
+            if shares:
+                axes.set_ylim(bottom=0)
+            elif of_several_sizes(np.concatenate(drawn), FAR_APART):
                 logarithmic(axes, "y")
         if len(panels) == 1:
             ends = {model: (T_PRED, float(np.asarray(given[0])[-1])) for model, given in curves.items()}
@@ -147,10 +152,12 @@ def against_horizon_figure(panels: Mapping[str, Mapping[str, Interval]], caption
     return figure
 
 
-def against_horizon(path: Path, panels: Mapping[str, Mapping[str, Interval]], caption: Caption) -> None:
+def against_horizon(
+    path: Path, panels: Mapping[str, Mapping[str, Interval]], caption: Caption, *, shares: bool = False
+) -> None:
     """Write `against_horizon_figure`."""
     with own_style():
-        save_figure(against_horizon_figure(panels, caption), path)
+        save_figure(against_horizon_figure(panels, caption, shares=shares), path)
 
 
 def bars_figure(

@@ -117,7 +117,7 @@ class Study:
         stamp = {
             "name": self.name,
             **as_json(self.budget),
-            "recipe": recipe(preset("paper")),
+            "recipe": recipe(preset("paper"), preset("best")),
             "data": self.radio.datasets[0].hash,
         }
         return RowStore(self.out / "rows", stamp)
@@ -162,7 +162,8 @@ class Study:
 
     def config(self, place: Place, settings: Sequence[str] = (), recipe: str = "paper") -> PretrainConfig:
         """A preset at the size of the budget, with settings."""
-        return preset(recipe, [f"seed={place.seed}", *self.budget.settings(), *settings])
+        sizes = self.budget.settings() if recipe == "paper" else self.budget.settings_of_best()
+        return preset(recipe, [f"seed={place.seed}", *sizes, *settings])
 
     def run(self, place: Place, key: str) -> Path:
         """Where a run lies."""
@@ -233,6 +234,10 @@ class Study:
     def base(self, place: Place) -> dict[str, Any]:
         """The model that varies nothing, judged."""
         return self.judged(place, self.base_key, self.pretrained(place, BASE_RUN))
+
+    def best(self, place: Place, setup: HeadSetup = HEADS_AS_PUBLISHED) -> dict[str, Any]:
+        """The preset `best` on the same recordings, judged."""
+        return self.judged(place, "best", self.pretrained(place, "best", recipe="best"), setup)
 
     def base_by_spectrum(self, place: Place) -> dict[str, Any]:
         """The same model where beams are ranked by the spectrum that its RSSI head predicts (paper, IV-B)."""

@@ -103,6 +103,10 @@ def run(out: Path, data: Sequence[Path] = (), budget: str = "default") -> None:
         for name, variant in _variants(study).items()
     }
     found["end-to-end"] = study.end_to_end()
+    found["best"] = study.collected("best", study.best)
+    found["best, untrained"] = study.collected(
+        "best-untrained", partial(study.best, setup=HeadSetup(backbone="random"))
+    )
     base = f"D = {study.budget.width}"
     claims = [f"- {one}" for one in (*_claims(found, base), *_rank_claims(found, base))]
     page = "\n".join(
@@ -130,8 +134,9 @@ NOTE = """Under each of our rows stands the paper's, where it has one: measured 
 test windows share frames with training windows. The unit of its RSSI errors is unknown: they are not to be compared. In
 brackets: 95 % intervals over whole drives. RankMe and LDA rank are those of the predicted tokens of the powers, meaned
 over the five steps; of several folds and seeds they are means, the ends of their intervals too. The views of the LDA
-rank change gain and noise of the powers, shift and noise of the positions. "Fusion tokens" is none of the paper's rows:
-four tokens a frame read its modalities in the first layer and go on alone."""
+rank change gain and noise of the powers, shift and noise of the positions. The last rows are none of the paper's.
+"Fusion tokens": four tokens a frame read its modalities in the first layer and go on alone. "Best": the preset of that
+name, which reads power and position alone, on a pretrained backbone and on random weights."""
 HEADER = ("setting", "RankMe", "LDA", "ADE m", "FDE m", "top-1", "top-3", "L1 diff dB", "RSSI RMSE dB", "RSSI MAE dB")
 
 

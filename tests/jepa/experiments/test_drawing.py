@@ -147,6 +147,13 @@ def test_errors_of_several_sizes_stand_on_a_logarithmic_axis_and_what_is_zero_so
     assert scales == ["log", "linear", "linear"]
 
 
+def test_shares_stand_on_a_plain_axis_from_zero_however_far_apart():
+    panels = {"top-1": {"good": interval(np.full(5, 0.5)), "bad": interval(np.full(5, 0.01))}}
+    (axes,) = drawing.against_horizon_figure(panels, CAPTION, shares=True).axes
+    assert axes.get_yscale() == "linear"
+    assert axes.get_ylim()[0] == 0
+
+
 def test_curves_and_bands_over_the_horizon_are_the_numbers():
     value, low, high = [0.5, 0.4, 0.3, 0.2, 0.1], [0.4, 0.3, 0.2, 0.1, 0.05], [0.6, 0.5, 0.4, 0.3, 0.3]
     panels = {"top-1": {"a": (value, low, high)}, "top-3": {"a": (high, value, high), "b": (low, low, low)}}
