@@ -135,7 +135,10 @@ class Study:
 
     def describe(self) -> str:
         """The budget in a sentence."""
-        parts = ", ".join(f"{key} {value}" for key, value in asdict(self.budget).items() if key != "baselines")
+        spent = {
+            key: value for key, value in as_json(self.budget).items() if key != "baselines" and value not in (None, [])
+        }
+        parts = ", ".join(f"{key} {value}" for key, value in spent.items())
         smaller = [
             f"{name} ({', '.join(f'{option} {value:g}' for option, value in options.items())})"
             for name, options in self.budget.baselines.items()
