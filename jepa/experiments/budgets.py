@@ -45,27 +45,22 @@ class Budget:
     more: tuple[str, ...] = field(default=())
     baselines: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
 
-    def settings(self) -> list[str]:
-        """The settings of a configuration."""
-        return [
+    def settings(self, recipe: str) -> list[str]:
+        """The settings of a preset, `paper` or `best`; batches and learning rate of `best` are its own."""
+        sizes = [
             f"model.width={self.width}",
             f"model.attention_heads={self.attention_heads}",
-            f"inputs.image_size={self.image_size}",
-            f"epochs={self.epochs}",
             f"heads.epochs={self.head_epochs}",
-            f"batch_size={self.batch_size}",
-            f"learning_rate={self.learning_rate}",
             *self.more,
         ]
-
-    def settings_of_best(self) -> list[str]:
-        """Those of the preset `best`, whose batches and learning rate are its own."""
+        if recipe == "best":
+            return [*sizes, f"epochs={self.best_epochs}"]
         return [
-            f"model.width={self.width}",
-            f"model.attention_heads={self.attention_heads}",
-            f"epochs={self.best_epochs}",
-            f"heads.epochs={self.head_epochs}",
-            *self.more,
+            *sizes,
+            f"inputs.image_size={self.image_size}",
+            f"epochs={self.epochs}",
+            f"batch_size={self.batch_size}",
+            f"learning_rate={self.learning_rate}",
         ]
 
     def baseline(self, name: str) -> Baseline:

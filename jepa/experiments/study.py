@@ -165,8 +165,7 @@ class Study:
 
     def config(self, place: Place, settings: Sequence[str] = (), recipe: str = "paper") -> PretrainConfig:
         """A preset at the size of the budget, with settings."""
-        sizes = self.budget.settings() if recipe == "paper" else self.budget.settings_of_best()
-        return preset(recipe, [f"seed={place.seed}", *sizes, *settings])
+        return preset(recipe, [f"seed={place.seed}", *self.budget.settings(recipe), *settings])
 
     def run(self, place: Place, key: str) -> Path:
         """Where a run lies."""
