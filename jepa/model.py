@@ -62,23 +62,26 @@ class Transformer(nn.Module):
         self.norm = nn.LayerNorm(width, elementwise_affine=False)
 
     def forward(
-        self, tokens_BND: Float[Tensor, "batch token dim"], average: int = 1
-    ) -> Float[Tensor, "batch token dim"]:
-        """Normalised output; with `average` > 1 the mean of the normalised outputs of that many top layers."""
-        outputs = []
-        for number, layer in enumerate(self.layers):
-            tokens_BND = layer(tokens_BND)
-            if number >= len(self.layers) - average:
-                outputs.append(self.norm(tokens_BND))
-        return outputs[0] if len(outputs) == 1 else torch.stack(outputs).mean(0)
+        self, tokens_BND: Float[Tensor, "batch token dim"], average: int = 1, levels: tuple[int, ...] = ()
+    ) -> Float[Tensor, "batch token wide"]:
+        """Normalised outputs: level 0 is the tokens themselves, level n what layer n makes of them.
 
-    def levels(self, tokens_BND: Float[Tensor, "batch token dim"]) -> list[Float[Tensor, "batch token dim"]]:
-        """The tokens and the output of every layer, all normalised: level 0 to the number of layers."""
-        found = [self.norm(tokens_BND)]
-        for layer in self.layers:
-            tokens_BND = layer(tokens_BND)
-            found.append(self.norm(tokens_BND))
-        return found
+        Args:
+            average: how many of the top levels are averaged, of those there are; 1: the last layer alone.
+            levels: these side by side in place of it.
+        """
+        top = len(self.layers)
+        wanted = levels or range(max(0, top + 1 - average), top + 1)
+        found = {}
+        for level in range(top + 1):
+            if level:
+                tokens_BND = self.layers[level - 1](tokens_BND)
+            if level in wanted:
+                found[level] = self.norm(tokens_BND)
+        outputs = [found[level] for level in wanted]
+        if levels:
+            return torch.cat(outputs, -1)
+        return outputs[0] if len(outputs) == 1 else torch.stack(outputs).mean(0)
 
 
 class Branch(nn.Module):
@@ -105,17 +108,13 @@ class Branch(nn.Module):
         fused: Tensor = self.fusion(tokens_BND, self.embedding.time, hidden_BN)
         return fused
 
-    def forward(self, inputs: Inputs, average: int = 1) -> Float[Tensor, "batch place dim"]:
-        """All of the inputs encoded: the mean of the normalised outputs of the top layers, as `Transformer` has it."""
-        tokens_BND = self.tokens(inputs)
-        if self.fusion is None or average <= len(self.encoder.layers):
-            found: Tensor = self.encoder(tokens_BND, average)
-            return found
-        return torch.stack(self.encoder.levels(tokens_BND)).mean(0)  # the fusion layer is the lowest of them
-
-    def levels(self, inputs: Inputs) -> dict[int, Float[Tensor, "batch place dim"]]:
-        """All of the inputs at every level: 0 the tokens, which the fusion layer drops, n the encoder's layer n."""
-        return dict(enumerate(self.encoder.levels(self.tokens(inputs)), 0 if self.fusion is None else 1))
+    def forward(
+        self, inputs: Inputs, average: int = 1, levels: tuple[int, ...] = ()
+    ) -> Float[Tensor, "batch place wide"]:
+        """All of the inputs encoded, as `Transformer` has it; the fusion layer is the first, and drops level 0."""
+        dropped = 0 if self.fusion is None else 1
+        found: Tensor = self.encoder(self.tokens(inputs), average, tuple(level - dropped for level in levels))
+        return found
 
 
 @dataclass(frozen=True)
@@ -236,8 +235,6 @@ class JepaModel(nn.Module):
         dynamo.recompile_limit = max(GRAPHS, dynamo.recompile_limit)
         for part in (self.context.encoder, self.predictor, self.target.encoder):
             part.compile(backend=backend, dynamic=dynamic)
-        levels = torch.compile(self.target.encoder.levels, backend=backend, dynamic=dynamic)
-        self.target.encoder.levels = levels  # type: ignore[method-assign]  # `compile` takes `forward` alone
 
     def encode(
         self, inputs: Inputs, hidden_BN: Bool[Tensor, "batch token"]
@@ -289,8 +286,7 @@ class JepaModel(nn.Module):
     @torch.no_grad()
     def target_levels(self, inputs: Inputs, levels: Iterable[int]) -> Float[Tensor, "batch token wide"]:
         """Some levels of the target branch on all tokens, side by side, without gradient: what `out` is trained on."""
-        found = self.target.levels(inputs)
-        return torch.cat([found[level] for level in levels], -1)
+        return self.target(inputs, levels=tuple(levels))
 
     @torch.no_grad()
     def update_target(self, momentum: float) -> None:
