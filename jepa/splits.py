@@ -12,9 +12,10 @@ from typing import Any
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from jepa.frames import TARGETS, FrameStore
-from jepa.windows import T_WINDOW, Piece, Windows, cut_windows
+from jepa.windows import T_WINDOW, Piece, Windows, cut_windows, dataset_of_windows
 from twin.errors import UserError
 
 __all__ = ["FOLDS", "PARTS", "SPLITS", "Split", "make_split"]
@@ -198,16 +199,26 @@ def _leave_one_scenario_out(store: FrameStore, fold: int) -> dict[str, list[Piec
 
 def _paper(store: FrameStore, seed: int) -> Split:
     """Overlapping windows shuffled 70/30, as the paper does; there is no validation part. Those of a part are in the
-    order of their frames, so that batches find neighbours."""
+    order of their frames, so that batches find neighbours. What a dataset tests does not hang on those beside it."""
     every = _whole(store, range(len(store.episodes)))
     windows = cut_windows(store, every)
-    order = torch.from_numpy(np.random.default_rng([seed, 11]).permutation(len(windows)))
-    cut = TRAIN_TENTHS * len(windows) // 10
-    if cut == 0 or cut == len(windows):
-        raise UserError(f"{len(windows)} windows cannot be split", "split paper", "use more or longer sequences")
-    empty = windows.select(order[:0])
-    train, test = (windows.select(part.sort().values) for part in (order[:cut], order[cut:]))
-    parts = {"train": train, "val": empty, "test": test}
+    dataset = dataset_of_windows(store, windows)
+    trained: list[Tensor] = []
+    tested: list[Tensor] = []
+    for number in range(len(store.datasets)):
+        own = (dataset == number).nonzero().flatten()
+        order = own[torch.from_numpy(np.random.default_rng([seed, 11]).permutation(len(own)))]
+        cut = TRAIN_TENTHS * len(own) // 10
+        if cut == 0 or cut == len(own):
+            where = store.datasets[number].path
+            raise UserError(f"{len(own)} windows cannot be split", where, "use more or longer sequences")
+        trained.append(order[:cut].sort().values)
+        tested.append(order[cut:].sort().values)
+    parts = {
+        "train": windows.select(torch.cat(trained)),
+        "val": windows.select(torch.arange(0)),
+        "test": windows.select(torch.cat(tested)),
+    }
     described = _describe(store, {"train": every, "val": [], "test": every})
     return Split("paper", 0, seed, parts, described)
 

@@ -75,6 +75,25 @@ def test_the_papers_split_leaks_and_says_so(store):
     assert "leak" in split.protocol
 
 
+def test_what_the_papers_split_tests_of_a_dataset_does_not_hang_on_those_beside_it(dataset, tmp_path, drive):
+    """Otherwise a run on two datasets would be judged on windows that it was trained on, not on their neighbours."""
+    for number in range(4):
+        drive(number, seed=9).save(tmp_path / "other")
+
+    def tested(paths):
+        store = FrameStore.load(paths)
+        starts = make_split(store, "paper", seed=3).parts["test"].index[:, 0].tolist()
+        of = {
+            frame: episode
+            for episode in store.episodes
+            for frame in range(episode.start, episode.start + episode.frames)
+        }
+        return {(of[start].content_hash, start - of[start].start) for start in starts}
+
+    one, other = dataset, tmp_path / "other"
+    assert tested([one, other]) == tested([other, one]) == tested([one]) | tested([other])
+
+
 def test_training_windows_of_the_papers_split_still_share_their_frames(store):
     """Seven windows of ten are there, so that most have a neighbour."""
     train = make_split(store, "paper").parts["train"]
