@@ -14,13 +14,11 @@ from pathlib import Path
 import numpy as np
 import torch
 from jaxtyping import Float, Shaped, UInt8
-from safetensors import SafetensorError
-from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from jepa.config import ModelConfig
 from jepa.preprocess import Normaliser
-from twin.errors import UserError
+from jepa.published_weights import assign_weights, read_weights, weights_file
 
 __all__ = [
     "CHANNELS",
@@ -87,21 +85,10 @@ class EfficientNet(nn.Module):
         Raises:
             UserError: they are missing, damaged or of another network.
         """
-        path = weights / "model.safetensors" if weights.is_dir() else weights
-        try:
-            tensors = load_file(path)
-        except FileNotFoundError:
-            raise UserError("holds no weights", path, "name a safetensors file of efficientnet-b0") from None
-        except (SafetensorError, OSError) as error:
-            raise UserError(f"cannot be read ({error})", path, "fetch the file again") from None
-        known = self.network.state_dict()
+        known_as = "efficientnet-b0"
+        tensors = read_weights(weights, known_as)
         found = {name.removeprefix("efficientnet."): values for name, values in tensors.items()}
-        kept = {name: values for name, values in found.items() if name in known}
-        try:
-            self.network.load_state_dict(kept)
-        except RuntimeError as error:
-            first = str(error).splitlines()[-1].strip()
-            raise UserError(f"is of another network ({first})", path, "name weights of efficientnet-b0") from None
+        assign_weights(self.network, found, weights_file(weights), known_as)
 
 
 @cache

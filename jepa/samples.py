@@ -1,13 +1,13 @@
 """Samples: what a predictor is shown of a window, and what it is asked for."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import torch
 from jaxtyping import Bool, Float, Int, Shaped
 from torch import Tensor
 
-from jepa.frames import FrameStore
+from jepa.frames import TARGETS, FrameStore
 from jepa.sharing import WindowValues
 from jepa.windows import T_OBS, Windows, dataset_of_windows
 
@@ -59,6 +59,10 @@ class History:
             return History(WindowValues(kept.frames, kept.index, {**kept.own, **values}), self.valid)
         return History({**self.values, **values}, self.valid)
 
+    def on(self, device: torch.device) -> "History":
+        """The history with powers and positions on a device; pictures and maps stay where they lie."""
+        return self.replaced({name: self.values[name].to(device) for name in TARGETS if name in self.values})
+
     def without(self, names: Sequence[str]) -> "History":
         """The history in which all frames of some modalities were lost."""
         lost = {name: torch.zeros(len(self), T_OBS, dtype=torch.bool) for name in names}
@@ -108,6 +112,16 @@ class Samples:
             best_beam=store.best_beam[windows.future],
             episode=windows.episode,
             site=dataset_of_windows(store, windows),
+        )
+
+    def on(self, device: torch.device) -> "Samples":
+        """The samples with powers, positions and beams on a device; pictures and maps stay where they lie."""
+        return replace(
+            self,
+            history=self.history.on(device),
+            power=self.power.to(device),
+            position_m=self.position_m.to(device),
+            best_beam=self.best_beam.to(device),
         )
 
     def select(self, rows: Tensor) -> "Samples":

@@ -65,6 +65,7 @@ class AutoRegression(Baseline):
 
     def fit(self, train: Samples, val: Samples, seed: int) -> None:
         """Least squares of the next value for positions and RSSI, cross-entropy of the next beam for beams."""
+        train = train.on(self.device)
         position = torch.cat([train.history.position_m, train.position_m], 1)
         self.position_weights = _least_squares(position)
         power = torch.cat([train.history.power, train.power], 1)
@@ -77,12 +78,13 @@ class AutoRegression(Baseline):
             return functional.cross_entropy(logits.flatten(0, 1), chosen[:, T_OBS:].flatten()), {}
 
         torch.manual_seed(seed)
-        self.beam = BeamAutoRegression().to(beams.device)
+        self.beam = BeamAutoRegression().to(self.device)
         fit(self.beam, loss, len(train), replace(PLAN, seed=seed))
 
     @torch.no_grad()
     def predict(self, history: History) -> Output:
         """Each prediction is the next input."""
+        history = history.on(self.device)
         logits = self.beam.roll_out(history.power.argmax(-1))
         trajectory = roll_out(history.position_m, self.position_weights)
         rssi = roll_out(rssi_of(history.power)[..., None], self.rssi_weights)
@@ -94,8 +96,8 @@ def _least_squares(series: Float[Tensor, "window 13 channel"]) -> Float[Tensor, 
     lags, following = _lagged(series.double())
     weights = []
     for channel in range(series.shape[-1]):
-        design = torch.cat([lags[:, channel], torch.ones(len(lags), 1, dtype=torch.double)], 1)
-        ridge = 1e-8 * design.square().mean() * len(design) * torch.eye(T_OBS + 1, dtype=torch.double)
+        design = torch.cat([lags[:, channel], lags.new_ones(len(lags), 1)], 1)
+        ridge = 1e-8 * design.square().mean() * len(design) * torch.eye(T_OBS + 1).to(design)
         weights.append(torch.linalg.solve(design.T @ design + ridge, design.T @ following[:, channel]))
     return torch.stack(weights)
 

@@ -14,7 +14,7 @@ from jepa.samples import History, Samples
 from jepa.splits import Split
 from jepa.windows import T_PRED, complete_windows
 
-__all__ = ["Baseline", "TorchState", "as_output"]
+__all__ = ["Baseline", "TorchState", "as_output", "option_of"]
 
 TorchState = dict[str, Tensor]
 
@@ -24,13 +24,15 @@ class Baseline(ABC):
 
     `needs` are the modalities that it reads; those that the tasks are about are always there. `weights` are its
     arguments that name published weights to start from. `label` names the progress bar of its training; nothing is
-    shown without.
+    shown without. `device` is where its networks train and predict: what they read is moved there, pictures and maps
+    batch by batch. Set it before `fit`; what has no network ignores it.
     """
 
     name: ClassVar[str]
     needs: ClassVar[tuple[str, ...]] = ("gps", "rf")
     weights: ClassVar[tuple[str, ...]] = ()
     label: str = ""
+    device: torch.device = torch.device("cpu")
 
     @abstractmethod
     def fit(self, train: Samples, val: Samples, seed: int) -> None:
@@ -47,6 +49,11 @@ class Baseline(ABC):
     @abstractmethod
     def predict(self, history: History) -> Output:
         """Predict from the observed frames alone."""
+
+
+def option_of(name: str) -> str:
+    """The option of `jepa baseline` that names published weights: `--picture-weights` for `picture_weights`."""
+    return "--" + name.replace("_", "-")
 
 
 def as_output(

@@ -76,11 +76,11 @@ class Gru(Baseline):
 
     def fit(self, train: Samples, val: Samples, seed: int) -> None:
         """Train the three models, each for itself."""
+        train = train.on(self.device)
         torch.manual_seed(seed)
-        device = train.power.device
-        self.location = SeriesGru(2).to(device)
-        self.beam = BeamGru().to(device)
-        self.rssi = SeriesGru(1).to(device)
+        self.location = SeriesGru(2).to(self.device)
+        self.beam = BeamGru().to(self.device)
+        self.rssi = SeriesGru(1).to(self.device)
         position = train.history.position_m
         self.mean_m = position.mean((0, 1))
         self.scale_m = position.std()
@@ -118,6 +118,7 @@ class Gru(Baseline):
     @torch.no_grad()
     def predict(self, history: History) -> Output:
         """The three models' predictions."""
+        history = history.on(self.device)
         trajectory = self.location(self._place(history.position_m)) * self.scale_m + self.mean_m
         logits = self.beam(history.power.argmax(-1))
         rssi = self.rssi(self._level(history.power)) * self.scale_db + self.mean_db

@@ -72,9 +72,10 @@ class GruCascade(Baseline):
 
     def fit(self, train: Samples, val: Samples, seed: int) -> None:
         """Cross-entropy with softened labels, L1 of positions, mean squared error of spectra."""
+        train = train.on(self.device)
         torch.manual_seed(seed)
         self.normaliser = Normaliser.of(train, self.inputs.frame)
-        self.model = CascadeGru().to(train.power.device)
+        self.model = CascadeGru().to(self.device)
         if self.start is not None:
             self.model.load_state_dict(self.start)
         features, coarse, last, unit = self._inputs(train.history)
@@ -100,7 +101,7 @@ class GruCascade(Baseline):
     @torch.no_grad()
     def predict(self, history: History) -> Output:
         """Trajectory, beam and spectrum."""
-        features, coarse, last, unit = self._inputs(history)
+        features, coarse, last, unit = self._inputs(history.on(self.device))
         trajectory, logits, change = self.model(features, coarse)
         spectrum = self.normaliser.power_db_of(last + unit * change)
         return as_output(len(history), self.normaliser.position_m_of(trajectory), logits, spectrum)

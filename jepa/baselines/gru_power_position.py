@@ -41,9 +41,10 @@ class GruPowerPosition(Baseline):
 
     def fit(self, train: Samples, val: Samples, seed: int) -> None:
         """Cross-entropy of the beams and L1 of the positions, 40 epochs of AdamW under a cosine."""
+        train = train.on(self.device)
         torch.manual_seed(seed)
         self.normaliser = Normaliser.of(train)
-        self.model = PowerPositionGru().to(train.power.device)
+        self.model = PowerPositionGru().to(self.device)
         features = self._features(train.history)
         target = self.normaliser.position(train.position_m) - features[:, -1:, 64:]
 
@@ -60,6 +61,7 @@ class GruPowerPosition(Baseline):
     @torch.no_grad()
     def predict(self, history: History) -> Output:
         """Trajectory and beam."""
+        history = history.on(self.device)
         offset, logits = self.model(self._features(history))
         trajectory = history.position_m[:, -1:] + offset * self.normaliser.position_scale_m
         return as_output(len(history), trajectory, logits)

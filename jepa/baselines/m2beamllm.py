@@ -26,12 +26,12 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional
 
-from jepa.baselines.base import Baseline, as_output
+from jepa.baselines.base import Baseline, as_output, option_of
 from jepa.baselines.frame_encoder import ENCODERS, FEATURES, FrameEncoder
 from jepa.baselines.modalities import in_parts, require
-from jepa.baselines.pretrained import assign_weights, option_of, read_weights
 from jepa.predict import Output
 from jepa.preprocess import Normaliser
+from jepa.published_weights import assign_weights, read_weights
 from jepa.samples import History, Samples
 from jepa.training import Plan, fit
 from jepa.windows import T_OBS, T_PRED, T_WINDOW
@@ -264,12 +264,12 @@ class M2BeamLlm(Baseline):
             UserError: a modality is absent, or weights that are named are not those of the network.
         """
         require(train.history, self.modalities, self.name)
+        train, val = train.on(self.device), val.on(self.device)
         torch.manual_seed(seed)
         self.encoder, self.decoder = self.build()
         print(self._described(), file=sys.stderr)
-        device = train.power.device
-        self.encoder.to(device)
-        self.decoder.to(device)
+        self.encoder.to(self.device)
+        self.decoder.to(self.device)
         self.normaliser = self._normaliser(train)
         self._fit_encoder(train.history, val.history, seed)
         features, val_features = self._features(train.history), self._features(val.history)
@@ -313,7 +313,7 @@ class M2BeamLlm(Baseline):
         return replace(found, radar_mean_db=mean, radar_std_db=max(square - mean**2, 1e-12) ** 0.5)
 
     def _fit_encoder(self, train: History, val: History, seed: int) -> None:
-        teacher = nn.Sequential(self.encoder.requires_grad_(True), nn.Linear(FEATURES, BEAMS)).to(train.power.device)
+        teacher = nn.Sequential(self.encoder.requires_grad_(True), nn.Linear(FEATURES, BEAMS)).to(self.device)
         beam, val_beam = train.power[:, -1].argmax(-1), val.power[:, -1].argmax(-1)
 
         def logits(history: History) -> Float[Tensor, "window 64"]:
@@ -337,7 +337,7 @@ class M2BeamLlm(Baseline):
         self.encoder.requires_grad_(False).eval()
 
     def _standardised(self, frames: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        return {name: self.normaliser(name, values).float() for name, values in frames.items()}
+        return {name: self.normaliser(name, values.to(self.device)).float() for name, values in frames.items()}
 
     def _features(self, history: History) -> Float[Tensor, "window 8 feature"]:
         """Every observed frame through the frozen encoder."""

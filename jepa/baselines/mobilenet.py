@@ -9,7 +9,7 @@ from typing import NamedTuple
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from jepa.baselines.pretrained import assign_weights, read_weights
+from jepa.published_weights import assign_weights, read_weights
 
 __all__ = ["MobileNetV3Small"]
 

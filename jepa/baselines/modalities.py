@@ -30,5 +30,5 @@ def require(history: History, modalities: Sequence[str], baseline: str) -> None:
 @torch.no_grad()
 def in_parts(history: History, read: Callable[[History], Tensor]) -> Tensor:
     """`read` of all windows, joined; it is shown a few windows at a time."""
-    rows = torch.arange(len(history), device=history.position_m.device)
+    rows = torch.arange(len(history))
     return torch.cat([read(history.select(part)) for part in rows.split(WINDOWS_AT_ONCE)])

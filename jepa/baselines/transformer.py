@@ -138,12 +138,12 @@ class Transformer(Baseline):
 
     def fit(self, train: Samples, val: Samples, seed: int) -> None:
         """Train the three models, each for itself: L1 of displacements, cross-entropy of beams, squares of RSSI."""
+        train = train.on(self.device)
         torch.manual_seed(seed)
         plan = replace(self.plan, seed=seed)
-        device = train.power.device
-        self.location = SeriesTransformer(2).to(device)
-        self.beam = BeamTransformer().to(device)
-        self.rssi = SeriesTransformer(1).to(device)
+        self.location = SeriesTransformer(2).to(self.device)
+        self.beam = BeamTransformer().to(self.device)
+        self.rssi = SeriesTransformer(1).to(self.device)
         position = torch.cat([train.history.position_m, train.position_m], 1)
         self.step_m = position[:, :T_OBS].diff(dim=1).std().clamp_min(SMALLEST_SCALE)
         rssi = rssi_of(train.history.power)
@@ -182,6 +182,7 @@ class Transformer(Baseline):
     @torch.no_grad()
     def predict(self, history: History) -> Output:
         """The three models' predictions."""
+        history = history.on(self.device)
         position = history.position_m
         moved = self.location(self._steps(position)) * self.step_m
         logits = self.beam(history.power.argmax(-1))

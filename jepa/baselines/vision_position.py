@@ -17,10 +17,9 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from jepa.baselines.ar import rssi_of
-from jepa.baselines.base import Baseline, as_output
+from jepa.baselines.base import Baseline, as_output, option_of
 from jepa.baselines.mobilenet import MobileNetV3Small
 from jepa.baselines.modalities import in_parts, require
-from jepa.baselines.pretrained import option_of
 from jepa.predict import Output
 from jepa.preprocess import Normaliser
 from jepa.samples import History, Samples
@@ -86,6 +85,7 @@ class VisionPosition(Baseline):
             UserError: the data hold no pictures, or the weights are not those of the network.
         """
         require(train.history, self.needs, self.name)
+        train, val = train.on(self.device), val.on(self.device)
         torch.manual_seed(seed)
         self.model = VisionPositionNetwork(self.width)
         if self.picture_weights is not None:
@@ -96,7 +96,7 @@ class VisionPosition(Baseline):
                 f"({option_of('picture_weights')} FILE loads published ones)",
                 file=sys.stderr,
             )
-        self.model.to(train.power.device)
+        self.model.to(self.device)
         self.normaliser = Normaliser.of(train)
         rssi = rssi_of(train.power)
         self.mean_db, self.scale_db = rssi.mean(), rssi.std().clamp_min(1e-6)
@@ -114,8 +114,8 @@ class VisionPosition(Baseline):
         self.model.eval()
 
     def _standardised(self, history: History) -> Float[Tensor, "window 5"]:
-        picture = self.normaliser.image(history.last("camera"))
-        found: Tensor = self.model(picture, self.normaliser.position(history.position_m))
+        picture = self.normaliser.image(history.last("camera").to(self.device))
+        found: Tensor = self.model(picture, self.normaliser.position(history.position_m.to(self.device)))
         return found
 
     def _rssi_db(self, history: History) -> Float[Tensor, "window 5"]:

@@ -4,11 +4,12 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from jepa.baselines import BASELINES, Baseline, InterpolationCeiling
-from jepa.baselines.pretrained import option_of
+from jepa.baselines.base import option_of
 from jepa.frames import IMAGE_SIZE, TARGETS, FrameStore
 from jepa.predict import save_predictions
 from jepa.runs import RunDescription, write_description
 from jepa.splits import make_split
+from jepa.workflows.devices import pick_device
 from jepa.workflows.parts import PREDICTED, parts_with_windows
 from twin.errors import UserError
 from twin.recording import new_directory
@@ -29,6 +30,7 @@ def baseline_run(
     image_size: int = IMAGE_SIZE,
     weights: Mapping[str, Path] | None = None,
     make: Callable[..., Baseline] | None = None,
+    device: str = "auto",
 ) -> None:
     """Fit a baseline and write its predictions into a run directory.
 
@@ -36,9 +38,10 @@ def baseline_run(
         image_size: side of the pictures, for baselines that look at them [pixels].
         weights: published ones to start from, by a name of `Baseline.weights`.
         make: another maker of the baseline, one that starts from weights fitted elsewhere, say.
+        device: where its networks train, if it has any.
 
     Raises:
-        UserError: no such baseline, it takes no such weights, or `out` exists.
+        UserError: no such baseline or device, it takes no such weights, or `out` exists.
     """
     if make is None and name not in BASELINES and name != InterpolationCeiling.name:
         known = ", ".join([*BASELINES, InterpolationCeiling.name])
@@ -48,8 +51,9 @@ def baseline_run(
         _check_weights(name, weights)
     if out.exists():
         raise UserError("exists", out, "choose another --out")
+    place = pick_device(device)
     baseline = None if name == InterpolationCeiling.name else (make or BASELINES[name])(**weights)
-    store = FrameStore.load(data, "cpu", baseline.needs if baseline else TARGETS, image_size)
+    store = FrameStore.load(data, place, baseline.needs if baseline else TARGETS, image_size)
     divided = make_split(store, split, fold, seed).with_share(fraction, seed)
     if baseline is None:
         ceiling = InterpolationCeiling()
@@ -57,6 +61,7 @@ def baseline_run(
         outputs = {part: ceiling.predict(store, divided.parts[part]) for part in parts_with_windows(divided, parts)}
     else:
         baseline.label = name
+        baseline.device = place
         samples = baseline.samples(store, divided)
         baseline.fit(samples["train"], samples["val"], seed)
         outputs = {part: baseline.predict(samples[part].history) for part in parts_with_windows(divided, parts)}

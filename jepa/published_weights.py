@@ -9,12 +9,12 @@ from torch import Tensor, nn
 
 from twin.errors import UserError
 
-__all__ = ["assign_weights", "option_of", "read_weights"]
+__all__ = ["assign_weights", "read_weights", "weights_file"]
 
 
-def option_of(name: str) -> str:
-    """The option of `jepa baseline` that names published weights: `--picture-weights` for `picture_weights`."""
-    return "--" + name.replace("_", "-")
+def weights_file(weights: Path) -> Path:
+    """The safetensors file itself, where a Hugging Face directory that holds one may be named."""
+    return weights / "model.safetensors" if weights.is_dir() else weights
 
 
 def read_weights(weights: Path, known_as: str) -> dict[str, Tensor]:
@@ -23,7 +23,7 @@ def read_weights(weights: Path, known_as: str) -> dict[str, Tensor]:
     Raises:
         UserError: they are missing or damaged.
     """
-    path = weights / "model.safetensors" if weights.is_dir() else weights
+    path = weights_file(weights)
     try:
         return load_file(path)
     except FileNotFoundError:
