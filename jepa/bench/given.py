@@ -7,6 +7,7 @@ import torch
 from jaxtyping import Int, Shaped
 from torch import Tensor
 
+from jepa.frames import TARGETS
 from jepa.preprocess import Normaliser
 from jepa.tokenizers import TOKENIZERS
 from jepa.windows import T_WINDOW
@@ -20,7 +21,8 @@ STATISTICS = Normaliser(0.0, 1.0, (0.0, 0.0), 1.0, radar_mean_db=0.0, radar_std_
 def frames_of(
     names: Iterable[str], count: int, pixels: int, device: torch.device
 ) -> dict[str, Shaped[Tensor, "frame ..."]]:
-    """Frames in memory as `Normalisers.frames` leaves them, drawn at random."""
+    """Frames in memory as `Normalisers.frames` leaves them, drawn at random, where `FrameStore.load` keeps them:
+    pictures and maps on the device, powers and positions on the CPU."""
     generator = torch.Generator().manual_seed(0)
     found = {}
     for name in names:
@@ -32,7 +34,7 @@ def frames_of(
         if name == "lidar":
             values = torch.where(values > 0, 30 * values, torch.nan)
         found[name] = values.half() if name in ("radar", "lidar") else values
-    return {name: values.to(device) for name, values in found.items()}
+    return {name: values if name in TARGETS else values.to(device) for name, values in found.items()}
 
 
 def drive(windows: int) -> Int[Tensor, "window 13"]:

@@ -1,11 +1,13 @@
-"""A training step of this project beside one of the plain model: same weights, batches and frames in memory."""
+"""A training step of this project beside one of the plain model: same weights, batches, masks and frames in memory."""
 
 from collections.abc import Mapping
 from functools import partial
 from statistics import median
 from typing import Any
 
+import numpy as np
 import torch
+from jaxtyping import Bool
 from torch import Tensor
 
 from jepa.batches import adjacent_batches
@@ -31,6 +33,9 @@ GROUPS = 4
 def compared_steps(camera: str, sizes: Sizes, device: torch.device, compiled: bool) -> dict[str, Any]:
     """Times of a training step on both sides [ms], medians of repeats in turns, and their ratio.
 
+    Ours finds its frames where training has them, powers and positions on the CPU; the plain side has all of them on
+    the device.
+
     Args:
         camera: `trained`; or `frozen`, in which case this project keeps its features, as in training.
     """
@@ -40,7 +45,8 @@ def compared_steps(camera: str, sizes: Sizes, device: torch.device, compiled: bo
     model = new_model(config, device)
     count = GROUPS * sizes.batch * sizes.steps
     frames = frames_of(model.layout.modalities, count + T_WINDOW - 1, pixels, device)
-    plain = PlainTraining(PlainJepa(model, config.model), frames, _plan(config, 0))
+    at_hand = {name: values.to(device) for name, values in frames.items()}
+    plain = PlainTraining(PlainJepa(model, config.model), at_hand, _plan(config, 0))
     kept = dict(frames)
     if camera == "frozen":
         tokenizer = model.context.embedding.tokenizers["camera"]
@@ -54,7 +60,7 @@ def compared_steps(camera: str, sizes: Sizes, device: torch.device, compiled: bo
         drawn = adjacent_batches(windows.index, sizes.batch, config.group, repeat, 0)[: sizes.steps]
         took = {
             "project": seconds(partial(_steps, model, windows, config, drawn, repeat), device),
-            "plain": seconds(partial(_plain_steps, plain, windows, model, config, drawn), device),
+            "plain": seconds(partial(_plain_steps, plain, windows, model, config, drawn, repeat), device),
         }
         if repeat:  # the first one allocates, and compiles
             for side, value in took.items():
@@ -71,28 +77,41 @@ def compared_steps(camera: str, sizes: Sizes, device: torch.device, compiled: bo
     }
 
 
-def _steps(model: JepaModel, windows: WindowInputs, config: PretrainConfig, drawn: list[Tensor], seed: int) -> None:
+def _hidden(
+    model: JepaModel, config: PretrainConfig, batch: int, repeat: int, step: int
+) -> Bool[Tensor, "batch token"]:
+    """The mask of a step, drawn alike by both sides."""
+    state = int(np.random.default_rng([repeat, step]).integers(2**62))
+    generator = torch.Generator().manual_seed(state)
+    return draw_mask(model.layout, batch, config.mask.kinds, config.mask.ratio, generator)
+
+
+def _steps(model: JepaModel, windows: WindowInputs, config: PretrainConfig, drawn: list[Tensor], repeat: int) -> None:
     """Steps as in pretraining: one loop, frames that windows share held once, bfloat16 on a GPU."""
-    place = windows.frames["rf"].device.type
+    place = windows.device.type
 
     def loss(rows: Tensor, generator: torch.Generator, step: int) -> tuple[Tensor, Mapping[str, Tensor]]:
         inputs = windows.whole(rows, model.layout.modalities)
-        hidden = draw_mask(model.layout, len(rows), config.mask.kinds, config.mask.ratio, generator)
+        hidden = _hidden(model, config, len(rows), repeat, step)
         with torch.autocast(place, torch.bfloat16, enabled=place == "cuda"):
             return pretraining_loss(model, inputs, hidden, config.objective, generator)
 
     def after_step(step: int, steps: int) -> None:
         model.update_target(ema_momentum(config.objective, step, steps))
 
-    fit(model, loss, len(windows), _plan(config, seed), batches=lambda epoch: drawn, after_step=after_step)
+    fit(model, loss, len(windows), _plan(config, repeat), batches=lambda epoch: drawn, after_step=after_step)
 
 
 def _plain_steps(
-    plain: PlainTraining, windows: WindowInputs, model: JepaModel, config: PretrainConfig, drawn: list[Tensor]
+    plain: PlainTraining,
+    windows: WindowInputs,
+    model: JepaModel,
+    config: PretrainConfig,
+    drawn: list[Tensor],
+    repeat: int,
 ) -> None:
-    for number, rows in enumerate(drawn):
-        generator = torch.Generator().manual_seed(number)
-        hidden = draw_mask(model.layout, len(rows), config.mask.kinds, config.mask.ratio, generator)
+    for step, rows in enumerate(drawn):
+        hidden = _hidden(model, config, len(rows), repeat, step)
         plain.step(windows.index[rows], hidden, config.objective.ema_start)
 
 

@@ -16,6 +16,7 @@ from jepa.bench.plain import PlainJepa, PlainTraining, plain_names
 from jepa.bench.steps import compared_steps
 from jepa.camera import pooled_features
 from jepa.config import preset
+from jepa.frames import TARGETS
 from jepa.inputs import WindowInputs
 from jepa.masking import draw_mask
 from jepa.objectives import pretraining_loss
@@ -119,26 +120,52 @@ def test_a_plain_step_learns_and_moves_the_target():
     assert not torch.equal(before.mask_token, training.model.mask_token)
 
 
-def test_both_sides_see_the_same_windows(monkeypatch):
+def test_both_sides_see_the_same_windows_under_the_same_masks(monkeypatch):
     seen = {"project": [], "plain": []}
-    steps, plain_steps = jepa.bench.steps._steps, jepa.bench.steps._plain_steps
+    loss, step = jepa.bench.steps.pretraining_loss, PlainTraining.step
 
-    def watched(model, windows, config, drawn, seed):
-        seen["project"].append(torch.cat(drawn).tolist())
-        steps(model, windows, config, drawn, seed)
+    def watched(model, inputs, hidden, *rest):
+        seen["project"].append((inputs["rf"], hidden))
+        return loss(model, inputs, hidden, *rest)
 
-    def watched_plain(plain, windows, model, config, drawn):
-        seen["plain"].append(torch.cat(drawn).tolist())
-        plain_steps(plain, windows, model, config, drawn)
+    def watched_plain(plain, index, hidden, momentum):
+        seen["plain"].append((plain.frames["rf"][index], hidden))
+        return step(plain, index, hidden, momentum)
 
-    monkeypatch.setattr(jepa.bench.steps, "_steps", watched)
-    monkeypatch.setattr(jepa.bench.steps, "_plain_steps", watched_plain)
-    sizes = Sizes(repeats=1, batch=2, width=16, cached_pixels=32)
+    monkeypatch.setattr(jepa.bench.steps, "pretraining_loss", watched)
+    monkeypatch.setattr(PlainTraining, "step", watched_plain)
+    sizes = Sizes(repeats=1, steps=2, batch=2, width=16, cached_pixels=32)
     report = compared_steps("frozen", sizes, CPU, compiled=False)
-    assert seen["project"] == seen["plain"]
-    assert len(seen["plain"]) == 2
+    assert len(seen["project"]) == len(seen["plain"]) == 4
+    for ours, theirs in zip(seen["project"], seen["plain"], strict=True):
+        assert all(torch.equal(one, other) for one, other in zip(ours, theirs, strict=True))
+    masks = [hidden for _, hidden in seen["plain"]]
+    assert not any(torch.equal(mask, masks[0]) for mask in masks[1:]), "every step of every repeat draws its own"
     ratio = report["plain_step_ms_cached"] / report["train_step_ms_cached"]
     assert report["train_step_ratio_cached"] == pytest.approx(ratio)
+
+
+def test_our_frames_lie_where_training_keeps_them_and_all_of_the_plain_sides_on_the_device(monkeypatch):
+    """`meta` plays the GPU; powers and positions are gathered by window on the CPU, and moved as a batch."""
+    found = {}
+
+    def watched(model, windows, *rest):
+        found.update(windows.frames)
+        assert (windows.index.device, windows.device.type) == (CPU, "meta")
+        batch = windows.whole(torch.arange(2), model.layout.modalities)
+        assert {values.device.type for values in batch.values()} == {"meta"}
+
+    plain = {}
+    monkeypatch.setattr(jepa.bench.steps, "PlainJepa", lambda *_: None)
+    monkeypatch.setattr(jepa.bench.steps, "PlainTraining", lambda _, frames, plan: plain.update(frames))
+    monkeypatch.setattr(jepa.bench.steps, "_steps", watched)
+    monkeypatch.setattr(jepa.bench.steps, "_plain_steps", lambda *_: None)
+    sizes = Sizes(repeats=1, batch=2, width=16, cached_pixels=32)
+    compared_steps("frozen", sizes, torch.device("meta"), compiled=False)
+    here = {name for name, values in found.items() if values.device == CPU}
+    assert here == set(TARGETS)
+    assert {values.device.type for values in plain.values()} == {"meta"}
+    assert plain.keys() == found.keys() == set(preset("paper").inputs.modalities)
 
 
 def test_a_compiled_model_is_the_same_model():
@@ -180,8 +207,10 @@ def test_the_papers_whole_pretraining_follows_from_its_step(monkeypatch, pixels,
     """A hundred epochs of 2,138 windows at 10 windows a second; only a step of the paper's size says so."""
     step = {"train_step_pixels_trained": pixels, "train_step_width": 128, "train_step_batch": 32}
     monkeypatch.setattr(jepa.bench.measure, "compared_steps", lambda *_: {**step, "train_step_ms_trained": 3200.0})
-    report = bench(["train-step"])
+    said = []
+    report = bench(["train-step"], note=said.append)
     assert ("paper_pretraining_min" in report) == told
+    assert any("extrapolated from steps of 32 windows of one long drive" in line for line in said) == told
     if told:
         assert report["paper_pretraining_min"] == pytest.approx(100 * 2138 / 10 / 60, rel=1e-3)
 
@@ -204,6 +233,19 @@ def test_the_command_prints_one_json_object():
     )
     report = json.loads(done.stdout)
     assert report["predict_windows_per_s"] > 0
+
+
+def test_the_command_prints_the_figures_by_their_names(call, monkeypatch):
+    torch.set_num_threads(1)
+    monkeypatch.setattr(Sizes, "of", lambda device: TINY)
+    status, printed, said = call("bench", "train-step", "inference", "--device", "cpu", "--json")
+    assert status == 0
+    report = json.loads(printed)
+    assert report["device"] == "cpu"
+    for name in ("train_step_ratio_cached", "train_step_ratio_trained", "inference_ms_batch1"):
+        assert report[name] > 0
+    assert "paper_pretraining_min" not in report, "these steps are not of the paper's size"
+    assert said.count("measuring") == 2
 
 
 def test_an_unknown_part_is_named():
