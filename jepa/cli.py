@@ -12,7 +12,7 @@ import typer
 
 import jepa.experiments
 from jepa import workflows
-from jepa.config import LARGEST_SEED, load_config
+from jepa.config import LARGEST_SEED, load_config, settings_of
 from jepa.config import preset as make_preset
 from jepa.evaluate import BY_SPECTRUM, TASKS
 from jepa.frames import IMAGE_SIZE
@@ -80,6 +80,18 @@ def pretrain_command(
     done, then = ("trained with its heads", "evaluate") if config.supervised else ("pretrained", "heads")
     call = _next(then, out, data, device, workflows.heads_options(config.heads, config))
     print(f"{out}: {done} for {plan_of(config).epochs} epochs; {call}")
+
+
+@commands.command("settings")
+def settings_command(
+    preset: Annotated[str, typer.Option(help="small, paper or best.")] = "paper",
+) -> None:
+    """List what --set takes, with the value that a preset has for it."""
+    print(
+        "\n".join(
+            f"{key}={value}{f'  # {told}' if told else ''}" for key, value, told in settings_of(make_preset(preset))
+        )
+    )
 
 
 @commands.command("heads")
@@ -169,6 +181,7 @@ def baseline_command(
     language_weights: Annotated[
         Path | None, typer.Option(help="Directory with GPT-2 in the layout of Hugging Face (m2beamllm).")
     ] = None,
+    device: Device = "auto",
 ) -> None:
     """Fit a baseline and write its predictions."""
     named = {"picture_weights": picture_weights, "language_weights": language_weights}
@@ -182,6 +195,7 @@ def baseline_command(
         fraction=fraction,
         image_size=image_size,
         weights={key: path for key, path in named.items() if path is not None},
+        device=device,
     )
     print(f"{out}: predictions of {name}; {_next('evaluate', out, data, 'auto')}")
 

@@ -5,10 +5,11 @@
 
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_args, get_origin
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic.fields import FieldInfo
 
 from twin.errors import UserError
 
@@ -25,6 +26,7 @@ __all__ = [
     "load_config",
     "preset",
     "save_config",
+    "settings_of",
     "with_settings",
 ]
 
@@ -168,7 +170,10 @@ class HeadConfig(_Section):
         default=512, ge=16, multiple_of=4, description="of the GRUs of the beam and RSSI heads; half for localization"
     )
     skip: int = Field(
-        default=0, ge=0, description="width of one GRU over the raw history that starts the heads' GRUs; 0: none"
+        default=0,
+        ge=0,
+        description="width of one GRU over the raw history of positions and powers, as far as they are read, that"
+        " starts the heads' GRUs; 0: none",
     )
     gated: bool = Field(
         default=False, description="the latent enters the heads' GRUs with a trained gain that starts at zero"
@@ -333,6 +338,22 @@ def _keys(section: type[BaseModel], prefix: str = "") -> Iterable[str]:
             yield from _keys(kind, f"{prefix}{name}.")
         else:
             yield prefix + name
+
+
+def settings_of(config: BaseModel, prefix: str = "") -> Iterable[tuple[str, Any, str]]:
+    """Every key that `--set` takes, with its value in a configuration as YAML has it and what it means."""
+    for name, field in type(config).model_fields.items():
+        value = getattr(config, name)
+        if isinstance(value, BaseModel):
+            yield from settings_of(value, f"{prefix}{name}.")
+        elif prefix + name != "preset":
+            written = yaml.safe_dump(config.model_dump(mode="json")[name], default_flow_style=True, width=10**6)
+            yield prefix + name, written.removesuffix("\n...\n").strip(), field.description or _allowed(field)
+
+
+def _allowed(field: FieldInfo) -> str:
+    """What a field without a description takes: its name says the rest."""
+    return ", ".join(map(str, get_args(field.annotation))) if get_origin(field.annotation) is Literal else ""
 
 
 def preset(name: str, settings: Iterable[str] = ()) -> PretrainConfig:

@@ -191,7 +191,8 @@ def last_context(latents: Latents, layout: Layout, seen: Iterable[str]) -> list[
 
 
 class Readout(nn.Module):
-    """How a head reads the latents: H of shape (B, 5, D)."""
+    """How a head reads the latents: H of shape (B, 5, D). The head of a modality that is not read takes the mean over
+    those that are as its predicted tokens."""
 
     def __init__(self, kind: str, modality: str, layout: Layout, width: int, missing: tuple[str, ...]) -> None:
         super().__init__()
@@ -254,9 +255,9 @@ class Heads(nn.Module):
                 for task, modality in TASK_MODALITY.items()
             }
         )
-        if config.skip:
-            self.skip = nn.GRU(raw, config.skip, batch_first=True)
-        shape = (width, config.width, config.skip, config.gated)
+        skip = config.skip if raw else 0
+        self.skip = nn.GRU(raw, skip, batch_first=True) if skip else None
+        shape = (width, config.width, skip, config.gated)
         self.localization = LocalizationHead(*shape)
         self.beam = BeamHead(*shape, cascade=config.cascade, coarse=config.coarse_beam != "none")
         self.rssi = RssiHead(*shape, cascade=config.cascade)
@@ -315,7 +316,7 @@ class Heads(nn.Module):
         if self.config.relative_power and power is not None:
             middle, unit = window_scale(power)
             history = {**history, "rf": (power - middle) / unit}
-        skip = self.skip(self._raw(history))[1] if self.config.skip else None
+        skip = None if self.skip is None else self.skip(self._raw(history))[1]
         guide = self._guide(coarse, position) if self.config.gated else None
         trajectory = self.localization(read["localization"], coarse, skip, guide)
         ahead = trajectory.detach()

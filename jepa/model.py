@@ -67,11 +67,11 @@ class Transformer(nn.Module):
         """Normalised outputs: level 0 is the tokens themselves, level n what layer n makes of them.
 
         Args:
-            average: how many of the top levels are averaged, of those there are; 1: the last layer alone.
+            average: how many of the top levels are averaged, at most all; 1: the last layer alone.
             levels: these side by side in place of it.
         """
         top = len(self.layers)
-        wanted = levels or range(max(0, top + 1 - average), top + 1)
+        wanted = levels or range(top + 1 - average, top + 1)
         found = {}
         for level in range(top + 1):
             if level:
@@ -111,8 +111,10 @@ class Branch(nn.Module):
     def forward(
         self, inputs: Inputs, average: int = 1, levels: tuple[int, ...] = ()
     ) -> Float[Tensor, "batch place wide"]:
-        """All of the inputs encoded, as `Transformer` has it; the fusion layer is the first, and drops level 0."""
+        """All of the inputs encoded, as `Transformer` has it; the fusion layer is the first, and drops level 0. As many
+        layers are averaged as there are."""
         dropped = 0 if self.fusion is None else 1
+        average = min(average, dropped + len(self.encoder.layers))
         found: Tensor = self.encoder(self.tokens(inputs), average, tuple(level - dropped for level in levels))
         return found
 

@@ -29,7 +29,6 @@ __all__ = [
     "ema_momentum",
     "health_of",
     "pretraining_loss",
-    "target_variance",
     "variance_covariance",
 ]
 
@@ -41,7 +40,8 @@ stands still begin with 0.003."""
 DEAD_VARIANCE = 1e-6
 """Below this targets are constant whatever they began with: of a sensor that shows nothing."""
 LOSS_DROP, RANK_DROP = 0.5, 0.7
-"""A loss below this share of the last epoch's with a RankMe below that share of the last epoch's is a collapse."""
+"""A loss below this share of the last epoch's with a RankMe below that share of the last epoch's is a collapse; so is a
+RankMe below that share of what it was under the first weights, however slowly it got there."""
 EPSILON = 1e-4
 """Added to variances before the square root."""
 
@@ -180,7 +180,8 @@ class Health:
     Attributes:
         rankme: of the target branch's tokens pooled over a window.
         rankme_future: by modality, of the predicted tokens of the future frames.
-        target_variance: see `target_variance`.
+        target_variance: by modality, variance of the layer-normed targets over windows at each token position,
+            averaged; of fusion tokens one, `fusion`.
     """
 
     rankme: float
@@ -194,13 +195,6 @@ class Health:
             **{f"rankme_future_{name}": value for name, value in self.rankme_future.items()},
             **{f"target_variance_{name}": value for name, value in self.target_variance.items()},
         }
-
-
-@torch.no_grad()
-def target_variance(model: JepaModel, inputs: Inputs, config: ObjectiveConfig) -> dict[str, float]:
-    """By modality, variance of the layer-normed targets over windows at each token position, averaged; of fusion tokens
-    one, `fusion`."""
-    return _variance(_targets(model, inputs, config), model)
 
 
 def _targets(model: JepaModel, inputs: Inputs, config: ObjectiveConfig) -> Float[Tensor, "batch token dim"]:
@@ -238,24 +232,23 @@ def _observed(values: Tensor | SharedFrames, frames: int) -> Tensor | SharedFram
     return values.first(frames) if isinstance(values, SharedFrames) else values[:, :frames]
 
 
-def collapse_name(
-    loss: float, health: Health, previous: Mapping[str, Any] | None, start: Mapping[str, float]
-) -> str | None:
-    """The collapse that an epoch shows, or None: `constant targets (modality)` or `sudden loss drop with falling rank`.
+def collapse_name(loss: float, health: Health, previous: Mapping[str, Any] | None, start: Health) -> str | None:
+    """The collapse that an epoch shows: `constant targets (modality)`, `sudden loss drop with falling rank` or `rank
+    below that of random weights`; else None.
 
     Args:
         loss: mean prediction loss of the epoch.
         previous: the record of the epoch before in the log.
-        start: `target_variance` under the first weights, on the same windows.
+        start: health under the first weights, on the same windows.
     """
     flat = [
         name
         for name, value in health.target_variance.items()
-        if value < COLLAPSED_VARIANCE and value < max(COLLAPSED_SHARE * start[name], DEAD_VARIANCE)
+        if value < COLLAPSED_VARIANCE and value < max(COLLAPSED_SHARE * start.target_variance[name], DEAD_VARIANCE)
     ]
     if flat:
         return f"constant targets ({', '.join(flat)})"
-    if previous is None:
-        return None
-    fell = loss < LOSS_DROP * previous.get("prediction", previous["loss"])
-    return "sudden loss drop with falling rank" if fell and health.rankme < RANK_DROP * previous["rankme"] else None
+    fell = previous is not None and loss < LOSS_DROP * previous.get("prediction", previous["loss"])
+    if previous is not None and fell and health.rankme < RANK_DROP * previous["rankme"]:
+        return "sudden loss drop with falling rank"
+    return "rank below that of random weights" if health.rankme < RANK_DROP * start.rankme else None

@@ -11,6 +11,7 @@ from jaxtyping import Bool
 from torch import Tensor
 
 from jepa.config import HeadConfig, PretrainConfig, load_config
+from jepa.config_checks import check_missing
 from jepa.frames import FrameStore
 from jepa.frozen_latents import CHUNK, alike, latents_of
 from jepa.heads import TASK_MODALITY, Heads
@@ -18,7 +19,7 @@ from jepa.inputs import SMALL, Normalisers, relative
 from jepa.model import JepaModel
 from jepa.predict import Output
 from jepa.preprocess import FITTED, Normaliser
-from jepa.pretraining import check_missing, load_backbone
+from jepa.pretraining import load_backbone
 from jepa.samples import History
 from jepa.sharing import SharedFrames, WindowValues
 from jepa.stored_heads import chosen_heads, heads_are_whole, heads_directory, load_heads

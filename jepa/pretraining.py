@@ -18,15 +18,13 @@ from jepa.backbone import Backbone
 from jepa.batches import adjacent_batches
 from jepa.camera import say_if_random, weights_follow
 from jepa.checkpoint import load_checkpoint
-from jepa.config import AugmentConfig, MaskConfig, ObjectiveConfig, PretrainConfig, preset
-from jepa.heads import READOUT_HEADS
-from jepa.inputs import SMALL, WindowInputs, relative
+from jepa.config import MaskConfig, PretrainConfig
+from jepa.inputs import WindowInputs, relative
 from jepa.masking import draw_mask
 from jepa.modality_dropout import drop_modalities, dropped_tokens
 from jepa.model import JepaModel
-from jepa.objectives import collapse_name, ema_momentum, health_of, pretraining_loss, target_variance
+from jepa.objectives import collapse_name, ema_momentum, health_of, pretraining_loss
 from jepa.parallel import ALONE, Processes, trained_batch_norms
-from jepa.preprocess import FITTED
 from jepa.reconstruction import ReconstructionModel, reconstruction_loss
 from jepa.sigreg import random_directions
 from jepa.tokenizers import Inputs, Layout
@@ -35,9 +33,6 @@ from jepa.windows import T_OBS
 from twin.errors import UserError
 
 __all__ = [
-    "check_config",
-    "check_missing",
-    "check_unread",
     "load_backbone",
     "new_model",
     "plan_of",
@@ -48,16 +43,6 @@ __all__ = [
 
 PROBE_WINDOWS = 512
 """Windows on which rank and variance are measured after every epoch, and the scales of what is reconstructed."""
-UNREAD_BY_RECONSTRUCTION = tuple(f"objective.{name}" for name in ObjectiveConfig.model_fields if name != "input_noise")
-"""Settings without a meaning where raw inputs are reconstructed."""
-UNREAD_BY_SUPERVISED = (
-    *UNREAD_BY_RECONSTRUCTION,
-    *(f"mask.{name}" for name in MaskConfig.model_fields),
-    *(f"augment.{name}" for name in AugmentConfig.model_fields),
-    *(f"heads.{name}" for name in ("steps", "learning_rate", "backbone_learning_rate", "weight_decay", "batch_size")),
-    *("heads.latent_dropout", "heads.kept_share"),
-)
-"""Settings without a meaning where backbone and heads are trained as one."""
 
 
 def new_model(config: PretrainConfig, device: torch.device | str = "cpu") -> JepaModel:
@@ -94,92 +79,6 @@ def ranks_of(model: JepaModel, probed: Inputs, config: PretrainConfig) -> dict[s
     """Ranks of the context's and the predicted tokens, for the log. Without a target branch none can collapse."""
     health = health_of(model, probed, config.objective.model_copy(update={"target": "online"}), T_OBS)
     return {name: value for name, value in health.values().items() if name.startswith("rankme")}
-
-
-def check_config(config: PretrainConfig) -> None:
-    """Refuse a configuration that no model can be made of, before anything is written.
-
-    Raises:
-        UserError: what is wrong.
-    """
-    layout = Layout.of(config.inputs.modalities)
-    JepaModel(("gps",), config.model)  # refuses widths; tokenizers, of which the camera's is slow to make, take any
-    for where, noise, standardised in (
-        ("objective.input_noise", config.objective.input_noise, FITTED),
-        ("heads.input_noise", config.heads.input_noise, SMALL),
-    ):
-        known = [name for name in layout.modalities if name in standardised]
-        unknown = sorted(set(noise) - set(known))
-        if unknown:
-            read = unknown[0] in layout.modalities
-            what = f"adds nothing to {unknown[0]}" if read else f"no modality {unknown[0]!r}"
-            raise UserError(what, where, f"choose from {', '.join(known)}" if known else "leave it empty")
-    if config.model.camera_weights is not None and "camera" not in layout.modalities:
-        raise UserError("are of a camera that is not read", "model.camera_weights", "add camera to inputs.modalities")
-    if config.heads.position_offset and config.inputs.position != "last":
-        raise UserError(
-            "shifts positions that the backbone has seen unshifted",
-            "heads.position_offset",
-            "set inputs.position=last as well, or leave it at 0",
-        )
-    if config.heads.readout == "attentive" and config.model.width % READOUT_HEADS:
-        raise UserError(
-            f"has {READOUT_HEADS} attention heads, which do not divide a width of {config.model.width}",
-            "heads.readout: attentive",
-            "choose another readout or model.width",
-        )
-    if any(level > config.model.encoder_layers for level in config.objective.target_levels):
-        what = f"names a layer beyond the {config.model.encoder_layers} of the encoder"
-        raise UserError(what, "objective.target_levels", f"choose from 0 to {config.model.encoder_layers}")
-    if config.model.fusion_tokens and 0 in config.objective.target_levels:
-        raise UserError(
-            "names the tokens of the modalities, where fusion tokens stand for frames",
-            "objective.target_levels: 0",
-            f"choose from 1 to {config.model.encoder_layers}, or set model.fusion_tokens=0",
-        )
-    if config.model.fusion_tokens and config.paradigm == "reconstruction":
-        raise UserError(
-            "reconstructs each modality from tokens of its own",
-            "paradigm: reconstruction",
-            "set model.fusion_tokens=0",
-        )
-    if config.objective.target_levels and config.objective.target == "online":
-        raise UserError("are those of the target branch", "objective.target_levels", "set objective.target=ema")
-    if config.augment.used and set(layout.modalities) != {"gps", "rf"}:
-        raise UserError("changes powers and positions alone", "augment", "set inputs.modalities=[gps, rf], or leave it")
-    if config.mask.modality_dropout and "joint-future-missing" in config.mask.kinds:
-        raise UserError(
-            "hides whole modalities already", "mask.kinds: joint-future-missing", "leave modality_dropout at 0"
-        )
-    draw_mask(layout, 1, config.mask.kinds, config.mask.ratio, torch.Generator())
-
-
-def check_unread(config: PretrainConfig) -> None:
-    """Refuse settings that the paradigm does not read. Those that come with the preset may stay.
-
-    Raises:
-        UserError: one of them is not what the preset has.
-    """
-    unread = UNREAD_BY_RECONSTRUCTION if config.paradigm == "reconstruction" else ()
-    given = preset(config.preset)
-    for key in UNREAD_BY_SUPERVISED if config.supervised else unread:
-        section, name = key.split(".")
-        if getattr(getattr(config, section), name) != getattr(getattr(given, section), name):
-            raise UserError(f"is not read by the paradigm {config.paradigm}", key, "leave it out")
-
-
-def check_missing(config: PretrainConfig, where: str) -> None:
-    """Refuse heads without any history.
-
-    Raises:
-        UserError: every modality is missing, or one that the backbone does not read.
-    """
-    missing, known = set(config.heads.missing), config.inputs.modalities
-    if missing >= set(known):
-        raise UserError("every modality is missing", where, "leave one")
-    unknown = missing - set(known)
-    if unknown:
-        raise UserError(f"no modality {sorted(unknown)[0]!r} in this run", where, f"choose from {', '.join(known)}")
 
 
 def pretrain(
@@ -222,7 +121,7 @@ def pretrain(
     if collapses and (accelerated if compiled is None else compiled):
         model.compile_transformers(dynamic=None if config.mask.modality_dropout else False)
     # under the first weights: a checkpoint is restored later
-    first_variance = target_variance(model, probe_inputs(watched, config), objective) if collapses else {}
+    at_first = health_of(model, probe_inputs(watched, config), objective, T_OBS) if collapses else None
     if "camera" in layout.modalities and processes.is_first:
         say_if_random(config.model)
     if processes.world > 1 and processes.is_first and trained_batch_norms(model.train()):
@@ -251,12 +150,12 @@ def pretrain(
 
     def at_epoch_end(epoch: int, means: dict[str, float]) -> dict[str, float | str]:
         probed = probe_inputs(watched, config)
-        if not collapses:
+        if at_first is None:
             return ranks_of(model, probed, config)
         health = health_of(model, probed, objective, T_OBS)
         mean_loss = means.get("prediction", means["loss"])
         before = history[-1] if history else _last_record(run, epoch)
-        collapse = collapse_name(mean_loss, health, before, first_variance)
+        collapse = collapse_name(mean_loss, health, before, at_first)
         record: dict[str, float | str] = {**health.values()}
         history.append({"loss": mean_loss, **record})
         if collapse:
@@ -299,7 +198,7 @@ def _last_record(run: Path | None, epoch: int) -> dict[str, Any] | None:
 def load_backbone(
     run: Path, config: PretrainConfig, which: str = "pretrained", device: torch.device | str = "cpu"
 ) -> JepaModel:
-    """The backbone of a run: its latest checkpoint, or with `random` the weights it began with.
+    """The backbone of a run: its latest checkpoint, or with `random` weights drawn from its seed.
 
     Raises:
         UserError: it has no checkpoint, or one of another model.

@@ -20,6 +20,13 @@ VIEW_NOISE_DB, VIEW_GAIN_DB = 0.5, 1.0
 """Deviation of the noise on every beam and frame of a view, and of one gain for all its powers [dB]."""
 VIEW_NOISE_M, VIEW_SHIFT_M = 0.1, 0.5
 """Deviation of the noise on every position of a view, and of one shift for all of them [m]."""
+AUGMENTED = {
+    "power_gain_db": VIEW_GAIN_DB,
+    "power_noise_db": VIEW_NOISE_DB,
+    "position_shift_m": VIEW_SHIFT_M,
+    "position_noise_m": VIEW_NOISE_M,
+}
+"""Deviations, as a report names them."""
 NORMAL_95 = 1.96
 """Standard errors on either side of a 95 % interval."""
 
@@ -46,7 +53,7 @@ def representation(
     views: Float[np.ndarray, "window view dim"],
     sequence: Int[np.ndarray, "window"],
 ) -> dict[str, Any]:
-    """`rankme` and `lda_rank`, each with `value` and `ci95` (None for a single sequence), and the number of views.
+    """`rankme` and `lda_rank`, each with `value` and `ci95` (None for a single sequence), and what the views are.
 
     RankMe is the effective rank of the latents (paper, eqs. 33 and 34); the LDA rank that of S_w^-1/2 S_b S_w^-1/2,
     with S_w of the views of each window and S_b between windows (eqs. 35 and 36). Intervals are the jackknife's over
@@ -77,7 +84,7 @@ def representation(
         whitener = vectors / np.sqrt(values) @ vectors.T
         return effective_rank(np.clip(np.linalg.eigvalsh(whitener @ s_b @ whitener), 0, None))
 
-    found: dict[str, Any] = {"views": views.shape[1]}
+    found: dict[str, Any] = {"views": {"number": views.shape[1], **AUGMENTED}}
     for name, rank in (("rankme", rankme_of), ("lda_rank", lda_rank_of)):
         value = rank(np.ones(len(rows)))
         found[name] = {"value": value, "ci95": None}

@@ -2,9 +2,10 @@
 
 `multi-task` is one model on the sum of the three losses, `localization`, `beam` and `rssi` one model a task (the
 paper's figure 10 and its end-to-end row). They see what the frozen heads see: the same tokenizers, windows, hidden
-future and raw history, with the same noise on them; nothing is dropped. The budget is that of a pretrained backbone
-with its heads, counted as passes over the training windows: `epochs + heads.epochs` for each model, so that the three
-of one task have three times that together. Learning rate, weight decay, warm-up and batches are those of pretraining.
+future and raw history, with the same noise on them; nothing is dropped. Each model makes
+`epochs + heads.epochs` passes over the training windows; the experiments set them so that it has as many optimiser
+steps as a pretrained backbone with its heads. Learning rate, weight decay, warm-up and batches are those of
+pretraining.
 
 9,970,368 parameters with five modalities at D = 128: backbone 5,790,076, heads 4,180,292. The paper prints 10.77 M:
 to the printed digit this with an idle target encoder and its positions (793,088 + 4,352).
@@ -21,12 +22,13 @@ from jepa.backbone import Backbone
 from jepa.batches import adjacent_batches
 from jepa.camera import say_if_random
 from jepa.config import HeadConfig, PretrainConfig
+from jepa.config_checks import check_missing, check_unread
 from jepa.head_training import HeadData, fit_estimate, head_loss
 from jepa.heads import TASK_MODALITY, HeadOutput, Heads
 from jepa.inputs import Normalisers, WindowInputs, relative
 from jepa.model import JepaModel
 from jepa.noise import with_noise
-from jepa.pretraining import check_missing, check_unread, new_model, plan_of, probe_inputs, ranks_of
+from jepa.pretraining import new_model, plan_of, probe_inputs, ranks_of
 from jepa.tokenizers import Layout
 from jepa.training import fit
 from twin.errors import UserError

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from jepa.config import HeadConfig, PretrainConfig, load_config, with_settings
-from jepa.pretraining import check_config, check_missing
+from jepa.config_checks import check_config, check_missing, check_unread
 from jepa.runs import RunDescription, open_run
 from twin.errors import UserError
 
@@ -83,5 +83,6 @@ def heads_config(
         what = "is null, which freezes the backbone that --unfreeze trains"
         raise UserError(what, "heads.backbone_learning_rate", "give a rate, or drop --unfreeze")
     check_config(configured)
+    check_unread(configured, config)
     check_missing(configured, "--missing")
     return configured

@@ -11,13 +11,14 @@ import torch
 from jepa.augment import Augmentation
 from jepa.checkpoint import latest_step
 from jepa.config import PretrainConfig, load_config, save_config
+from jepa.config_checks import check_config, check_unread
 from jepa.features import with_camera_features
 from jepa.frames import FrameStore
 from jepa.head_training import HeadData
 from jepa.inputs import Normalisers, WindowInputs, balanced
 from jepa.model import JepaModel
 from jepa.parallel import Processes, joined, local_device
-from jepa.pretraining import check_config, check_unread, load_backbone, pretrain
+from jepa.pretraining import load_backbone, pretrain
 from jepa.runs import RunDescription, create_run, open_run
 from jepa.splits import Split, make_split
 from jepa.stored_heads import save_heads

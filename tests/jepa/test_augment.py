@@ -15,10 +15,10 @@ from jepa.augment import (
     stretched,
 )
 from jepa.config import AugmentConfig, InputConfig, preset
+from jepa.config_checks import check_config
 from jepa.frames import FrameStore
 from jepa.inputs import SMALL, Normalisers, WindowInputs, relative
 from jepa.preprocess import Normaliser, power_db
-from jepa.pretraining import check_config
 from jepa.splits import make_split
 from jepa.windows import Piece, cut_windows
 from twin.errors import UserError

@@ -168,6 +168,26 @@ def test_a_baseline_from_the_command_line(call, dataset, tmp_path):
     assert "top1" not in out
 
 
+@pytest.mark.parametrize("device", ["cpu", "meta"])
+def test_a_baseline_is_fitted_on_the_device_that_is_named(call, dataset, tmp_path, monkeypatch, device):
+    fitted_on = []
+
+    class Watched(HoldLast):
+        def fit(self, train, val, seed):
+            fitted_on.append(str(self.device))
+
+    monkeypatch.setitem(BASELINES, "watched", Watched)
+    arguments = ("--data", dataset, "--out", tmp_path / "run", "--device", device)
+    assert call("baseline", "watched", *arguments)[0] == 0
+    assert fitted_on == [device]
+
+
+def test_a_network_is_fitted_on_the_cpu_on_request(call, dataset, tmp_path):
+    run, data = tmp_path / "run", ("--data", dataset)
+    assert call("baseline", "ar", *data, "--out", run, "--device", "cpu")[0] == 0
+    assert call("evaluate", run, *data)[0] == 0
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
@@ -184,6 +204,7 @@ def test_a_baseline_from_the_command_line(call, dataset, tmp_path):
         (["heads", "{tmp}", "--data", "{data}"], "holds no run"),
         (["evaluate", "{tmp}/nowhere", "--data", "{data}"], "holds no run"),
         (["baseline", "oracle", "--data", "{data}", "--out", "{tmp}/run"], "unknown baseline 'oracle'"),
+        (["baseline", "gru", "--data", "{data}", "--out", "{tmp}/run", "--device", "tpu9"], "no device 'tpu9'"),
         (["experiment", "nothing", "--out", "{tmp}/run"], "unknown experiment 'nothing'"),
         (["pretrain", "{data}", "--out", "{tmp}/run", "--seed", "99999999999999999999"], "--seed"),
         (

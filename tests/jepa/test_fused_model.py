@@ -10,16 +10,17 @@ from torch.nn import functional
 
 import jepa.checkpoint
 from jepa.config import HeadConfig, ModelConfig, ObjectiveConfig, preset
+from jepa.config_checks import check_config
 from jepa.fusion import FrameFusion, incomplete_frames
 from jepa.head_training import HeadData
 from jepa.heads import Heads
 from jepa.inputs import Normalisers, WindowInputs, relative
 from jepa.masking import MASKS, future_mask, temporal_block
 from jepa.model import JepaModel, parameter_count
-from jepa.objectives import pretraining_loss, target_variance
+from jepa.objectives import health_of, pretraining_loss
 from jepa.parallel import Processes
 from jepa.preprocess import Normaliser
-from jepa.pretraining import check_config, load_backbone, new_model, pretrain
+from jepa.pretraining import load_backbone, new_model, pretrain
 from jepa.sigreg import random_directions
 from jepa.supervised import check_supervised, train_supervised
 from jepa.tokenizers import MODALITY_NAMES, TOKENIZERS, Tokenizer
@@ -300,12 +301,12 @@ SUPERVISED = [
 def test_fusion_tokens_that_say_nothing_are_seen_by_the_watch():
     torch.manual_seed(0)
     model, inputs = JepaModel(MODALITY_NAMES, TINY), windows(64)
-    healthy = target_variance(model, inputs, ObjectiveConfig())
+    healthy = health_of(model, inputs, ObjectiveConfig(), T_OBS).target_variance
     assert set(healthy) == {"fusion"}
     assert healthy["fusion"] > 0.01
     with torch.no_grad():
         model.target.fusion.out.weight.zero_()  # the way in of what the modalities say
-    assert target_variance(model, inputs, ObjectiveConfig())["fusion"] < 1e-6
+    assert health_of(model, inputs, ObjectiveConfig(), T_OBS).target_variance["fusion"] < 1e-6
 
 
 @pytest.mark.parametrize(

@@ -126,6 +126,8 @@ def test_the_average_of_top_layers_is_that_of_their_normalised_outputs(model):
     expected = (encoder.norm(first) + encoder.norm(second)) / 2
     torch.testing.assert_close(encoder(tokens, 2), expected)
     torch.testing.assert_close(encoder(tokens), encoder.norm(second))
+    every = model.target(windows(), average=2)
+    torch.testing.assert_close(model.target(windows(), average=9), every, msg="of two layers no more are averaged")
 
 
 def test_future_latents_are_the_predictions_under_the_joint_future_mask(model):

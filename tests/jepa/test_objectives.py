@@ -1,6 +1,7 @@
 """The loss against a second formulation; a forced collapse is named."""
 
 import json
+from dataclasses import replace
 
 import pytest
 import torch
@@ -124,15 +125,25 @@ def test_a_forced_collapse_is_named_and_a_healthy_run_is_not(store, tmp_path, ca
 def test_a_sudden_drop_of_the_loss_with_falling_rank_is_named(model, inputs):
     health = health_of(model, inputs, ObjectiveConfig(), T_OBS)
     before = {"loss": 1.0, "rankme": 2 * health.rankme}
-    assert collapse_name(0.4, health, before, health.target_variance) == "sudden loss drop with falling rank"
-    assert collapse_name(0.6, health, before, health.target_variance) is None
-    assert collapse_name(0.4, health, {"loss": 1.0, "rankme": health.rankme}, health.target_variance) is None
-    assert collapse_name(0.4, health, None, health.target_variance) is None
+    assert collapse_name(0.4, health, before, health) == "sudden loss drop with falling rank"
+    assert collapse_name(0.6, health, before, health) is None
+    assert collapse_name(0.4, health, {"loss": 1.0, "rankme": health.rankme}, health) is None
+    assert collapse_name(0.4, health, None, health) is None
+
+
+def test_a_rank_that_sinks_below_that_of_random_weights_is_named_however_slowly(model, inputs):
+    health = health_of(model, inputs, ObjectiveConfig(), T_OBS)
+    before = {"loss": 1.0, "rankme": 1.02 * health.rankme}
+    assert collapse_name(0.99, health, before, replace(health, rankme=2 * health.rankme)) == (
+        "rank below that of random weights"
+    )
+    assert collapse_name(0.99, health, before, replace(health, rankme=1.2 * health.rankme)) is None
 
 
 def test_targets_are_constant_when_training_made_them_so_and_not_when_the_world_stands_still():
     def named(lidar, at_first):
-        return collapse_name(0.4, Health(10.0, {}, {"rf": 0.5, "lidar": lidar}), None, {"rf": 0.6, "lidar": at_first})
+        start = Health(10.0, {}, {"rf": 0.6, "lidar": at_first})
+        return collapse_name(0.4, Health(10.0, {}, {"rf": 0.5, "lidar": lidar}), None, start)
 
     assert named(0.003, 0.2) == "constant targets (lidar)"
     assert named(0.003, 0.004) is None, "little variance, and all there was"

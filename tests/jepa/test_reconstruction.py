@@ -12,12 +12,13 @@ import torch
 
 from jepa import workflows
 from jepa.config import InputConfig, ModelConfig, ObjectiveConfig, preset
+from jepa.config_checks import check_unread
 from jepa.head_training import train_heads
 from jepa.inputs import Normalisers, WindowInputs
 from jepa.masking import MASKS, future_mask, temporal_block
 from jepa.model import JepaModel, parameter_count
 from jepa.predictor import JepaPredictor
-from jepa.pretraining import check_unread, load_backbone, new_model, pretrain
+from jepa.pretraining import load_backbone, new_model, pretrain
 from jepa.reconstruction import ReconstructionModel, hidden_frames, raw_values, reconstruction_loss
 from jepa.sharing import SharedFrames
 from jepa.splits import make_split

@@ -143,7 +143,7 @@ def test_a_stream_of_fused_frames_says_what_the_window_says(scene):
 
 
 def test_a_stream_of_pictures_alone_has_a_forecast(scene):
-    predictor = predictor_of(("camera",), "heads.skip=0")
+    predictor = predictor_of(("camera",))
     found = pushed(StreamingPredictor(predictor, STATISTICS), {"camera": scene["camera"]})
     assert furthest(found[-1], asked(predictor, scene, FRAMES - 1)) < TOLERANCE
 
@@ -252,7 +252,7 @@ def test_what_a_stream_cannot_answer_is_said_in_one_line(scene):
     streaming.reset()
     with pytest.raises(UserError, match="all observed frames of rf are lost"):
         pushed(streaming, scene, [("rf", frame) for frame in range(FRAMES)])
-    pictures = StreamingPredictor(predictor_of(("camera",), "heads.skip=0"), STATISTICS)
+    pictures = StreamingPredictor(predictor_of(("camera",)), STATISTICS)
     with pytest.raises(UserError, match="nothing was observed"):
         pushed(pictures, scene, [("camera", frame) for frame in range(FRAMES)])
     several = Normalisers({"north": STATISTICS, "south": STATISTICS})
