@@ -17,7 +17,7 @@ from jepa.stored_heads import save_heads
 from jepa.windows import Windows
 from jepa.workflows import pick_device
 
-__all__ = ["epochs_of", "heads_row", "pretraining_row", "some_windows"]
+__all__ = ["epochs_of", "heads_row", "pretraining_row", "some_windows", "steps_in"]
 
 
 DRAWN = 14
@@ -26,7 +26,12 @@ DRAWN = 14
 
 def epochs_of(steps: int, windows: int, batch: int) -> int:
     """Whole epochs that come nearest to a number of optimiser steps."""
-    return max(1, round(steps / max(1, windows // batch)))
+    return max(1, round(steps / steps_in(1, windows, batch)))
+
+
+def steps_in(epochs: int, windows: int, batch: int) -> int:
+    """Optimiser steps of whole epochs, whose last windows are left out where they fill no batch."""
+    return epochs * max(1, windows // batch)
 
 
 def some_windows(windows: Windows, most: int, seed: int) -> Windows:
@@ -48,7 +53,11 @@ def pretraining_row(
     augmentation = Augmentation.of(config.augment, store, windows, normalisers)
     run.mkdir(parents=True, exist_ok=True)
     pretrain(inputs, config, run=run, resume=True, device=device, label="", augmentation=augmentation)
-    return {"epochs": config.epochs, "windows": len(windows)}
+    return {
+        "epochs": config.epochs,
+        "windows": len(windows),
+        "steps": steps_in(config.epochs, len(windows), config.batch_size),
+    }
 
 
 def heads_row(

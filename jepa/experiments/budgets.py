@@ -22,8 +22,9 @@ class Budget:
         epochs, head_epochs: of pretraining and of the heads.
         best_epochs: of pretraining with the preset `best`, which reads power and position alone: a pass costs a small
             part of one over all modalities.
-        supervised_epochs: passes over the training windows beyond `epochs` where backbone and heads are trained as one:
-            such a pass costs as much as one of pretraining, and one of the heads on frozen latents next to nothing.
+        supervised_epochs: passes over the training windows beyond `epochs` where backbone and heads are trained as one.
+            Such a pass costs as much as one of pretraining: there are as many optimiser steps as pretraining and heads
+            on it have together, to an epoch.
         seeds, folds: repetitions; without folds the split is `blocked`.
         baselines: by name, in what a baseline is smaller than its own size: options of its constructor, and `epochs`.
     """
@@ -85,7 +86,7 @@ SMALL: dict[str, dict[str, Any]] = {
 }
 BUDGETS = {
     "quick": Budget(10, 16, 2, (8, 16), 32, 1, 1, 16, 1e-3, 18, more=("heads.width=32",), baselines=TINY),
-    "default": Budget(70, 64, 4, (64, 128), 64, 3, 30, 16, 1e-3, best_epochs=30, baselines=SMALL),
+    "default": Budget(70, 64, 4, (64, 128), 64, 3, 30, 16, 1e-3, best_epochs=30, supervised_epochs=7, baselines=SMALL),
     "full": Budget(
         130, 128, 8, (64, 128, 256, 512), 224, 100, 30, 64, 3e-4, None, 100, 30, seeds=3, folds=tuple(range(FOLDS))
     ),

@@ -15,7 +15,19 @@ from jaxtyping import Float, Int
 from jepa.metrics import BOOTSTRAP_DRAWS, tail_share
 from twin.errors import UserError
 
-__all__ = ["FEWEST_SEQUENCES", "Claim", "Estimate", "Sums", "claim", "difference", "mean", "ratio"]
+__all__ = [
+    "FEWEST_SEQUENCES",
+    "Claim",
+    "Direction",
+    "Estimate",
+    "Sums",
+    "Verdict",
+    "claim",
+    "difference",
+    "mean",
+    "of_paper",
+    "ratio",
+]
 
 FEWEST_SEQUENCES = 6
 """With fewer no ordering is significant: when all n sequences agree, a two-sided sign test gives 2 / 2^n > 0.05."""
@@ -45,6 +57,14 @@ class Estimate:
         form = f"{'+' if sign else ''}.{decimals}f"
         ends = "one sequence" if self.interval is None else ", ".join(f"{end:{form}}" for end in self.interval)
         return f"{self.value:{form}} [{ends}]"
+
+    def as_json(self) -> dict[str, Any]:
+        """As an experiment's JSON has it."""
+        return {
+            "value": self.value,
+            "ci95": self.interval and list(self.interval),
+            "sequences": self.sequences,
+        }
 
     def excludes(self, value: float) -> bool:
         """Whether the interval, of enough sequences, leaves a value out."""
@@ -141,23 +161,39 @@ Verdict = Literal["holds", "does not hold", "undecided"]
 
 @dataclass(frozen=True)
 class Claim:
-    """An ordering that somebody claims, and what the measured difference says of it."""
+    """An ordering that somebody claims, and what the measured difference says of it.
+
+    Attributes:
+        paper: the difference that the paper prints, if it does.
+    """
 
     text: str
     verdict: Verdict
     difference: Estimate
+    paper: float | None = None
 
     def __str__(self) -> str:
-        return f"{self.text}: {self.verdict}, {self.difference.text(sign=True)}, {self.difference.sequences} sequences"
+        measured = f"{self.difference.text(sign=True)}, {self.difference.sequences} sequences"
+        return f"{self.text}: {self.verdict}, {measured}{of_paper(self.paper)}"
+
+    def as_json(self) -> dict[str, Any]:
+        """As an experiment's JSON has it: the value is the difference."""
+        return {"claim": self.text, "verdict": self.verdict, **self.difference.as_json(), "paper": self.paper}
 
 
-def claim(text: str, difference: Estimate, direction: Direction) -> Claim:
+def of_paper(difference: float | None) -> str:
+    """The end of a claim's line: the difference that the paper prints, if it does."""
+    return "" if difference is None else f"; paper {difference:+g}"
+
+
+def claim(text: str, difference: Estimate, direction: Direction, paper: float | None = None) -> Claim:
     """Whether the first model is `direction` than the second, by the sign of a difference whose interval excludes zero.
 
     "does not hold" says that the opposite was shown; what no interval shows, or of fewer than `FEWEST_SEQUENCES`
     sequences, is "undecided".
     """
-    if not difference.excludes(0.0):
-        return Claim(text, "undecided", difference)
-    found = "lower" if difference.value < 0 else "higher"
-    return Claim(text, "holds" if found == direction else "does not hold", difference)
+    verdict: Verdict = "undecided"
+    if difference.excludes(0.0):
+        found = "lower" if difference.value < 0 else "higher"
+        verdict = "holds" if found == direction else "does not hold"
+    return Claim(text, verdict, difference, paper)

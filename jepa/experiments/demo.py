@@ -28,6 +28,9 @@ __all__ = ["BASELINES", "EPISODES", "SCENARIO", "run"]
 
 SCENARIO, EPISODES, SEED = "street_canyon", 24, 0
 SHOWN, SHOWN_EPISODES, SHIPPED = "deepsense32", 8, "twin64"
+"""The dashboard opens the first dataset by name, which has to be this one."""
+PRESETS = ("small", "best")
+"""Those that read power and position alone, as the drives of `SCENARIO` hold nothing else."""
 BACKBONES = ("pretrained", "random", "zeroed")
 """The model, and its controls: the same heads on a backbone with random weights, and on none."""
 BASELINES = (
@@ -49,13 +52,16 @@ def run(out: Path, data: Sequence[Path] = (), budget: str = "small") -> None:
     """Generate, verify, pretrain, train the heads, fit the baselines, print the table, write the predictions.
 
     Args:
-        budget: the preset of the model.
+        budget: the preset of the model, one of `PRESETS`.
 
     Raises:
-        UserError: recordings are named (the demonstration makes its own), or `out` holds something else.
+        UserError: recordings are named (it makes its own), an unknown budget, or `out` holds something else.
     """
     if data:
         raise UserError("makes its own recordings", "jepa experiment demo", "leave out --data")
+    if budget not in PRESETS:
+        remedy = f"the demonstration takes a preset of the model: choose from {', '.join(PRESETS)}"
+        raise UserError(f"unknown budget {budget!r}", "--budget", remedy)
     started = time.monotonic()
     recordings, runs = out / "data" / SCENARIO, out / "runs"
     config = preset(budget, [f"seed={SEED}"])

@@ -12,12 +12,12 @@ import numpy as np
 from jaxtyping import Float
 
 from jepa.experiments.canvas import Interval, check_that_figures_can_be_drawn
-from jepa.experiments.comparison import Estimate, Sums, mean
+from jepa.experiments.comparison import Estimate, Sums
 from jepa.experiments.drawing import Caption, against_horizon, bars, cdf, mismatch
-from jepa.experiments.rows import QUANTILES, Rows, by_step, sums
+from jepa.experiments.rows import QUANTILES, Rows, by_step, cells, estimate, estimates, numbers_of_page
 from jepa.experiments.study import Study
 from jepa.experiments.table import markdown_table, write_json
-from jepa.experiments.table3 import METRICS, PAPER_JEPA
+from jepa.experiments.table3 import METRICS, PAPER_JEPA, printed_cells
 
 __all__ = ["ORDER", "TASKS", "run"]
 
@@ -72,16 +72,45 @@ def run(out: Path, data: Sequence[Path] = (), budget: str = "default") -> None:
             if name not in (JEPA, BEST, BY_SPECTRUM)
         },
     }
-    _draw(out, found, study.protocol)
-    page = _page(found, study.describe())
+    task = {name: {model: found[model] for model in models} for name, models in TASKS.items()}
+    values = {model: estimates(rows, _compared(model)) for model, rows in found.items()}
+    curves = _all_curves(task)
+    _draw(out, task, values, curves, study.protocol)
+    page = _page(values, study.describe())
     (out / "figures.md").write_text(page)
-    write_json(out / "figures.json", {"models": found, "paper": {JEPA: PAPER_JEPA}})
+    paper = {JEPA: PAPER_JEPA}
+    numbers = numbers_of_page(study.name, study.budget, rows=found, values=values, curves=curves, paper=paper)
+    write_json(out / "figures.json", numbers)
     print(page)
 
 
-def _draw(out: Path, found: Mapping[str, Rows], protocol: str) -> None:
+Curves = dict[str, dict[str, list[Estimate]]]
+"""By title and model, what one figure shows at each step."""
+
+
+def _all_curves(task: Mapping[str, Mapping[str, Rows]]) -> dict[str, Curves]:
+    """What is drawn against the horizon, by figure."""
+    return {
+        "figure5": {
+            "ADE up to the step, m": _curves(task["localization"], "ade_m", so_far=True),
+            "FDE: error at the step, m": _curves(task["localization"], "ade_m"),
+        },
+        "figure6": {
+            "top-1 accuracy": _curves(task["beam"], "top1"),
+            "top-3 accuracy": _curves(task["beam"], "top3"),
+        },
+        "figure9": {"RMSE, dB": _curves(task["rssi"], "rmse_db"), "MAE, dB": _curves(task["rssi"], "mae_db")},
+    }
+
+
+def _draw(
+    out: Path,
+    task: Mapping[str, Mapping[str, Rows]],
+    values: Mapping[str, Mapping[str, Estimate]],
+    curves: Mapping[str, Curves],
+    protocol: str,
+) -> None:
     """Write the six figures."""
-    task = {name: {model: found[model] for model in models if model in found} for name, models in TASKS.items()}
     bands = f"{protocol}; bands: 95 % intervals over whole drives"
 
     def caption(number: int, made: str = bands) -> Caption:
@@ -89,30 +118,17 @@ def _draw(out: Path, found: Mapping[str, Rows], protocol: str) -> None:
 
     errors_m = {model: _errors_m(rows) for model, rows in task["localization"].items()}
     cdf(out / "figure4.png", errors_m, "mean displacement of a window, m", caption(4, protocol))
-    against_horizon(
-        out / "figure5.png",
-        {
-            "ADE up to the step, m": _curves(task["localization"], "ade_m", so_far=True),
-            "FDE: error at the step, m": _curves(task["localization"], "ade_m"),
-        },
-        caption(5),
-    )
-    against_horizon(
-        out / "figure6.png",
-        {"top-1 accuracy": _curves(task["beam"], "top1"), "top-3 accuracy": _curves(task["beam"], "top3")},
-        caption(6),
-        shares=True,
-    )
-    lost_db = {model: _interval([mean(_sums(rows, "l1_rsrp_db"))]) for model, rows in task["beam"].items()}
+    for number in (5, 6, 9):
+        drawn = {
+            title: {model: _interval(steps) for model, steps in by_model.items()}
+            for title, by_model in curves[f"figure{number}"].items()
+        }
+        against_horizon(out / f"figure{number}.png", drawn, caption(number), shares=number == 6)
+    lost_db = {model: _interval([values[model]["l1_rsrp_db"]]) for model in task["beam"]}
     made = f"{protocol}; lines: 95 % intervals over whole drives; the paper's: Scenario 32, leaky split"
     bars(out / "figure7.png", lost_db, "L1-RSRP difference, dB", caption(7, made), {JEPA: PAPER_JEPA["l1_rsrp_db"]})
     mismatch(
         out / "figure8.png", {model: _mismatch(rows) for model, rows in task["beam"].items()}, caption(8, protocol)
-    )
-    against_horizon(
-        out / "figure9.png",
-        {"RMSE, dB": _curves(task["rssi"], "rmse_db", root=True), "MAE, dB": _curves(task["rssi"], "mae_db")},
-        caption(9),
     )
 
 
@@ -133,16 +149,8 @@ def _mismatch(rows: Rows) -> Float[np.ndarray, "64"]:
     return shares
 
 
-def _sums(rows: Rows, metric: str) -> Sums:
-    found = sums(rows, metric)
-    assert found is not None
-    return found
-
-
-def _curves(
-    models: Mapping[str, Rows], metric: str, *, so_far: bool = False, root: bool = False
-) -> dict[str, Interval]:
-    """By model the metric at each step, or its mean over the steps so far; `root` of a mean square."""
+def _curves(models: Mapping[str, Rows], metric: str, *, so_far: bool = False) -> dict[str, list[Estimate]]:
+    """By model the metric at each step, or its mean over the steps so far."""
     curves = {}
     for model, rows in models.items():
         steps = by_step(rows, metric)
@@ -150,15 +158,14 @@ def _curves(
         if so_far:
             summed = np.cumsum([step.sums for step in steps], 0)
             steps = [Sums(part / (k + 1), steps[0].windows) for k, part in enumerate(summed)]
-        estimates = [mean(step) for step in steps]
-        curves[model] = _interval([one.root() for one in estimates] if root else estimates)
+        curves[model] = [estimate(step, metric) for step in steps]
     return curves
 
 
-def _interval(estimates: Sequence[Estimate]) -> Interval:
+def _interval(found: Sequence[Estimate]) -> Interval:
     """Values and the ends of their intervals; a single drive has none, and the ends lie on the value."""
-    ends = [one.interval or (one.value, one.value) for one in estimates]
-    return [one.value for one in estimates], [low for low, _ in ends], [high for _, high in ends]
+    ends = [one.interval or (one.value, one.value) for one in found]
+    return [one.value for one in found], [low for low, _ in ends], [high for _, high in ends]
 
 
 NOTE = """Means over windows and steps with 95 % intervals over whole drives. What the paper prints of JEPA-MSAC (table
@@ -169,9 +176,9 @@ the RSSI head predicts. *jepa, best* (the preset `best`, which reads power and p
 HEADER = ("model", "ADE m", "FDE m", "top-1", "top-3", "L1 diff dB", "RSSI RMSE dB", "RSSI MAE dB")
 
 
-def _page(found: Mapping[str, Rows], budget: str) -> str:
-    body = [[model, *(_cell(model, rows, metric) for metric in METRICS)] for model, rows in found.items()]
-    body.insert(1, ["*paper's jepa*", *(f"{value:g}" for value in PAPER_JEPA.values())])
+def _page(values: Mapping[str, Mapping[str, Estimate]], budget: str) -> str:
+    body = [[model, *cells(own, METRICS)] for model, own in values.items()]
+    body.insert(1, ["*paper's jepa*", *printed_cells(PAPER_JEPA, METRICS)])
     pictures = [f"![Figure {number}: {title}](figure{number}.png)\n" for number, title in FIGURES.items()]
     return "\n".join(["# Figures 4 to 9", "", budget, "", NOTE, "", markdown_table(HEADER, body), "", *pictures])
 
@@ -179,9 +186,6 @@ def _page(found: Mapping[str, Rows], budget: str) -> str:
 TASK_OF = dict(zip(METRICS, ["localization"] * 2 + ["beam"] * 3 + ["rssi"] * 2, strict=True))
 
 
-def _cell(model: str, rows: Rows, metric: str) -> str:
-    """A metric of a model, where it is compared at that task."""
-    if model not in TASKS[TASK_OF[metric]]:
-        return ""
-    estimate = mean(_sums(rows, metric))
-    return (estimate.root() if metric == "rmse_db" else estimate).text()
+def _compared(model: str) -> list[str]:
+    """The metrics of the tasks at which a model is compared."""
+    return [metric for metric in METRICS if model in TASKS[TASK_OF[metric]]]

@@ -10,28 +10,28 @@ from pathlib import Path
 from typing import Any
 
 from jepa.experiments.canvas import check_that_figures_can_be_drawn
-from jepa.experiments.comparison import Claim, claim, difference, mean
+from jepa.experiments.comparison import Estimate
 from jepa.experiments.drawing import Caption, bars
-from jepa.experiments.rows import Rows, metric_text, sums
+from jepa.experiments.rows import Ordering, cells, estimates, judged, numbers_of_page
 from jepa.experiments.study import HeadSetup, Place, Study
 from jepa.experiments.table import markdown_table, write_json
-from jepa.experiments.table3 import METRICS, PAPER
+from jepa.experiments.table3 import METRICS, PAPER, PAPER_DEFAULT, passes, printed_cells
 
 __all__ = ["run"]
 
 JEPA = "jepa"
-PAPER_ROWS = {JEPA: "D = 128", "untrained": "untrained", "end-to-end": "end-to-end"}
-"""Rows that the paper prints (table III); of the other two it draws bars without numbers."""
+PRINTED = {JEPA: PAPER[PAPER_DEFAULT], "untrained": PAPER["untrained"], "end-to-end": PAPER["end-to-end"]}
+"""What the paper prints (table III); of the other two it draws bars without numbers."""
 FIGURES = {"ade_m": "ADE, m", "fde_m": "FDE, m", "l1_rsrp_db": "L1-RSRP difference, dB", "top1": "top-1 accuracy"}
-CLAIMS: tuple[tuple[str, str, str, Any], ...] = (
-    ("JEPA has a smaller error at the last step than reconstruction", "fde_m", "reconstruction", "lower"),
-    ("JEPA finds the best beam more often than reconstruction", "top1", "reconstruction", "higher"),
-    ("JEPA finds the best beam more often than multi-task training", "top1", "multi-task", "higher"),
-    ("JEPA finds the best beam at least as often as one model a task", "top1", "end-to-end", "higher"),
-    ("JEPA finds the best beam more often than random weights", "top1", "untrained", "higher"),
-    ("reconstruction knows the RSSI better than JEPA", "mae_db", "reconstruction", "higher"),
+CLAIMS: tuple[Ordering, ...] = (
+    ("JEPA has a smaller error at the last step than reconstruction", "fde_m", JEPA, "reconstruction", "lower"),
+    ("JEPA finds the best beam more often than reconstruction", "top1", JEPA, "reconstruction", "higher"),
+    ("JEPA finds the best beam more often than multi-task training", "top1", JEPA, "multi-task", "higher"),
+    ("JEPA finds the best beam more often than one model a task", "top1", JEPA, "end-to-end", "higher"),
+    ("JEPA finds the best beam more often than random weights", "top1", JEPA, "untrained", "higher"),
+    ("reconstruction knows the RSSI better than JEPA", "mae_db", JEPA, "reconstruction", "higher"),
 )
-"""What the paper says: text, metric, the other paradigm, and how JEPA's compares with it."""
+"""What the paper says."""
 
 
 def run(out: Path, data: Sequence[Path] = (), budget: str = "default") -> None:
@@ -57,21 +57,23 @@ def run(out: Path, data: Sequence[Path] = (), budget: str = "default") -> None:
         "end-to-end": study.end_to_end(),
         "untrained": study.collected("jepa-untrained", untrained),
     }
-    _draw(out, found, study.protocol)
-    claims = [f"- {one}" for one in _claims(found)]
+    values = {name: estimates(rows, METRICS) for name, rows in found.items()}
+    claims = judged(found, CLAIMS, PRINTED)
+    _draw(out, values, study.protocol)
     page = "\n".join(
-        ["# Training paradigms (figure 10)", "", study.describe(), "", _passes(study), "", NOTE, "", _table(found), ""]
+        ["# Training paradigms (figure 10)", "", study.describe(), "", passes(study), "", NOTE, "", _table(values), ""]
         + [
             *(f"![{label}](paradigms_{metric}.png)" for metric, label in FIGURES.items()),
             "",
             "## What the paper claims",
             "",
-            *claims,
+            *(f"- {one}" for one in claims),
             "",
         ]
     )
     (out / "paradigms.md").write_text(page)
-    write_json(out / "paradigms.json", {"rows": found, "paper": {name: PAPER[row] for name, row in PAPER_ROWS.items()}})
+    numbers = numbers_of_page(study.name, study.budget, rows=found, values=values, paper=PRINTED, claims=claims)
+    write_json(out / "paradigms.json", numbers)
     print(page)
 
 
@@ -79,47 +81,24 @@ NOTE = """In brackets: 95 % intervals over whole drives. The paper's values are 
 split; the unit of its RSSI errors is unknown."""
 
 
-def _passes(study: Study) -> str:
-    budget = study.budget
-    whole = budget.epochs + budget.supervised_epochs
-    return (
-        f"Passes over the training windows: jepa and reconstruction {budget.epochs} of the backbone, then "
-        f"{budget.head_epochs} of the heads on frozen latents; multi-task and each model of end-to-end {whole} of both."
-    )
-
-
-def _table(found: Mapping[str, Rows]) -> str:
+def _table(values: Mapping[str, Mapping[str, Estimate]]) -> str:
     body = []
-    for name, rows in found.items():
-        body.append([name, *(metric_text(rows, metric) for metric in METRICS)])
-        if name in PAPER_ROWS:
-            printed = PAPER[PAPER_ROWS[name]][2:]
-            body.append(["*paper*", *("" if value is None else f"{value:g}" for value in printed)])
+    for name, own in values.items():
+        body.append([name, *cells(own, METRICS)])
+        if name in PRINTED:
+            body.append(["*paper*", *printed_cells(PRINTED[name], METRICS)])
     return markdown_table(
         ("paradigm", "ADE m", "FDE m", "top-1", "top-3", "L1 diff dB", "RSSI RMSE dB", "RSSI MAE dB"), body
     )
 
 
-def _claims(found: Mapping[str, Rows]) -> list[Claim]:
-    claims = []
-    for text, metric, rival, direction in CLAIMS:
-        own, other = sums(found[JEPA], metric), sums(found[rival], metric)
-        if own is not None and other is not None:
-            claims.append(claim(f"{text} ({metric})", difference(own, other), direction))
-    return claims
-
-
-def _draw(out: Path, found: Mapping[str, Rows], protocol: str) -> None:
+def _draw(out: Path, values: Mapping[str, Mapping[str, Estimate]], protocol: str) -> None:
     """One picture a metric."""
     for metric, label in FIGURES.items():
-        values = {}
-        for name, rows in found.items():
-            summed = sums(rows, metric)
-            assert summed is not None
-            estimate = mean(summed)
-            low, high = estimate.interval or (estimate.value, estimate.value)
-            values[name] = (estimate.value, low, high)
-        printed = {name: PAPER[row][2 + METRICS.index(metric)] for name, row in PAPER_ROWS.items()}
-        paper = {name: value for name, value in printed.items() if value is not None}
-        caption = Caption("Training paradigms", f"{protocol}; lines: 95 % intervals over whole drives", tuple(found))
-        bars(out / f"paradigms_{metric}.png", values, label, caption, paper)
+        drawn = {}
+        for name, own in values.items():
+            low, high = own[metric].interval or (own[metric].value, own[metric].value)
+            drawn[name] = (own[metric].value, low, high)
+        paper = {name: row[metric] for name, row in PRINTED.items()}
+        caption = Caption("Training paradigms", f"{protocol}; lines: 95 % intervals over whole drives", tuple(values))
+        bars(out / f"paradigms_{metric}.png", drawn, label, caption, paper)

@@ -4,13 +4,14 @@ Each row is one model on one scenario, split, fold and seed; a stopped run goes 
 pretrained on the twin's `drive_by`, its heads are trained there first and then adapted to the real site. There are two
 kinds of heads: those of `best`, which read the raw history as well, and those of the paper, which read predicted
 latents alone; the backbone of the latter has also seen the unlabelled training drives of all sites. The control of both
-is the same on a backbone with random weights, and the fair rival is `gru_cascade` pretrained on the same twin. Rows are
-computed side by side, one thread each; each remembers its seconds.
+is the same on a backbone with random weights, and the rival is `gru_cascade` pretrained on the same twin, in as many
+epochs as backbone and heads have there together. Rows are computed side by side, one thread each; each remembers its
+seconds.
 """
 
 import shutil
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -21,6 +22,7 @@ from jepa.config import load_config, preset, save_config, with_settings
 from jepa.experiments.real_data_page import BACKBONES, KINDS, TWIN, Results
 from jepa.experiments.rival import PLAN as RIVAL_PLAN
 from jepa.experiments.rival import pretrain_rival, rival_row
+from jepa.experiments.rows import numbers_of_page
 from jepa.experiments.side_by_side import Job, as_json, compute_rows
 from jepa.experiments.sites import Place, checked_hashes, gathered, made, row_of
 from jepa.experiments.table import RowStore, recipe, write_json
@@ -82,7 +84,7 @@ ONE_SEED = (
     "transformer",
 )
 """Baselines that draw nothing, or are far behind on every site (the last two): one seed tells enough."""
-TWIN_BATCH = 128
+TWIN_BATCH, SITE_BATCH = 128, 64
 FULL_SHARE, LARGEST_REPEAT = 0.3, 3.0
 """Below this share of the real sequences they are passed through more often, up to so many times."""
 
@@ -99,7 +101,8 @@ def run(out: Path, data: Sequence[Path] = (), budget: str = "default") -> None:
         raise UserError(f"unknown budget {budget!r}", "--budget", f"choose from {', '.join(BUDGETS)}")
     spent = BUDGETS[budget]
     places = [place for path in data for place in _places(path, spent)]
-    made_by = recipe(preset("best"), preset("paper"), HEADS, REAL_SHARE)
+    spread = FULL_SHARE, LARGEST_REPEAT, SITE_BATCH, TWIN_BATCH
+    made_by = recipe(preset("best"), preset("paper"), HEADS, REAL_SHARE, spread, asdict(RIVAL_PLAN))
     stamp = {"name": budget, **as_json(spent), "recipe": made_by, "data": checked_hashes(places)}
     rows = RowStore(out / "rows", stamp)
     rows.row("twin/data", partial(made, TWIN, _twin_path(out), spent.twin_episodes))
@@ -108,9 +111,11 @@ def run(out: Path, data: Sequence[Path] = (), budget: str = "default") -> None:
     page = ""
     for seed in range(spent.seeds):
         found |= compute_rows(rows, list(_stages(out, list(data), places, spent, seed)))
-        page = Results(found, [path.name for path in data]).page(budget, as_json(spent), seed + 1)
+        results = Results(found, [path.name for path in data])
+        page = results.page(budget, as_json(spent), seed + 1)
         (out / "real_data.md").write_text(page)
-        write_json(out / "real_data.json", found)
+        done = replace(spent, seeds=seed + 1)
+        write_json(out / "real_data.json", numbers_of_page(budget, done, rows=found, **results.numbers()))
     print(page)
 
 
@@ -182,6 +187,7 @@ def _adapted(out: Path, places: Sequence[Place], budget: Budget) -> Iterator[Job
 def _baseline_row(place: Place, name: str) -> dict[str, Any]:
     samples = gathered(*place.load())
     baseline = BASELINES[name]()
+    baseline.device = workflows.pick_device("auto")
     baseline.fit(samples["train"], samples["val"], place.seed)
     return row_of(baseline.predict(samples["test"].history), samples["test"])
 
@@ -302,7 +308,7 @@ def _adapted_row(out: Path, place: Place, budget: Budget, heads: str, backbone: 
             [place.path],
             run,
             fraction=share,
-            settings=[f"heads.epochs={_epochs(budget, share)}", "heads.batch_size=64"],
+            settings=[f"heads.epochs={_epochs(budget, share)}", f"heads.batch_size={SITE_BATCH}"],
             split=place.split,
             fold=place.fold,
             seed=place.seed,
@@ -317,7 +323,7 @@ def _rival_place(out: Path, seed: int) -> Path:
 
 
 def _rival_on_twin(out: Path, place: Place, budget: Budget) -> dict[str, Any]:
-    plan = replace(RIVAL_PLAN, epochs=budget.twin_head_epochs, batch_size=TWIN_BATCH)
+    plan = replace(RIVAL_PLAN, epochs=budget.pretrain_epochs + budget.twin_head_epochs, batch_size=TWIN_BATCH)
     return pretrain_rival(_rival_place(out, place.seed), gathered(*place.load()), plan, place.seed)
 
 

@@ -3,10 +3,12 @@ differences between models, and the other tasks."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 from jepa.baselines import BASELINES, RADIO_BASELINES, InterpolationCeiling
-from jepa.experiments.comparison import Sums, difference, mean, ratio
+from jepa.experiments.comparison import Estimate, Sums, difference, ratio
+from jepa.experiments.rows import values_at
 from jepa.experiments.sites import sums_at
 from jepa.experiments.table import markdown_table
 from twin.errors import UserError
@@ -19,7 +21,10 @@ KINDS = ("jepa", "latents")
 """Kinds of heads: those of `best`, and the paper's on latents alone."""
 SUMMED_UP = "twin_jepa_pretrained_1"
 """The model that the goals are about."""
+RATIO = "ratio of power lost"
 STAR = "Negative: the first loses less. A star: the interval excludes zero."
+EXTRAPOLATED = ("constant_velocity", "least_squares_velocity", "kalman")
+"""Plain ways to extrapolate positions."""
 GOALS = f"""Best: the one of the baselines without the twin that loses least power on these very drives. Ratio: power
 that `{SUMMED_UP}` loses over what the best loses. Displacement error: of `{SUMMED_UP}` less that of each. A
 star: the interval excludes 1 (ratio) or 0."""
@@ -39,13 +44,17 @@ def _cost(rows: Mapping[str, Mapping[str, Any]]) -> str:
     return f"Cost: {sum(sums.values()) / 60:.0f} minutes of one core ({parts})."
 
 
-def _ratio(mine: Sums, theirs: Sums) -> str:
+def _ratio(mine: Sums, theirs: Sums) -> Estimate | None:
     """Nothing where a few drives on which the rival loses nothing could be all that is drawn."""
     try:
-        found = ratio(mine, theirs)
+        return ratio(mine, theirs)
     except UserError:
-        return ""
-    return f"{found.text()}{'*' if found.excludes(1.0) else ''}"
+        return None
+
+
+def _starred(found: Estimate | None, equal: float = 0.0) -> str:
+    """An estimate with a star where its interval excludes the value of two that are equal."""
+    return "" if found is None else f"{found.text(sign=equal == 0)}{'*' if found.excludes(equal) else ''}"
 
 
 def _pairs(shares: Sequence[float]) -> list[tuple[str, str]]:
@@ -100,20 +109,35 @@ class Results:
     def _sums(self, scenario: str, model: str, metric: str) -> Sums | None:
         return sums_at(self.rows, scenario, model, metric)
 
+    @cached_property
+    def values(self) -> dict[str, dict[str, dict[str, Estimate]]]:
+        """Every metric, by scenario and model; those on the twin among them."""
+        return values_at(self.rows, [TWIN, *self.scenarios])
+
+    def _value(self, scenario: str, model: str, metric: str) -> Estimate | None:
+        return self.values[scenario].get(model, {}).get(metric)
+
     def _mean(self, scenario: str, model: str, metric: str) -> str:
-        found = self._sums(scenario, model, metric)
-        return f"{mean(found).value:.3f}" if found else ""
+        found = self._value(scenario, model, metric)
+        return f"{found.value:.3f}" if found else ""
 
     def _loss(self, scenario: str, model: str) -> str:
-        found = self._sums(scenario, model, "l1_rsrp_db")
-        return f"{mean(found).text()} ({self._mean(scenario, model, 'top1')})" if found else ""
+        found = self._value(scenario, model, "l1_rsrp_db")
+        return f"{found.text()} ({self._mean(scenario, model, 'top1')})" if found else ""
 
-    def _difference(self, scenario: str, model: str, rival: str, metric: str = "l1_rsrp_db") -> str:
+    def _difference(self, scenario: str, model: str, rival: str, metric: str = "l1_rsrp_db") -> Estimate | None:
         mine, theirs = (self._sums(scenario, name, metric) for name in (model, rival))
-        if not mine or not theirs:
-            return ""
-        found = difference(mine, theirs)
-        return f"{found.text(sign=True)}{'*' if found.excludes(0.0) else ''}"
+        return difference(mine, theirs) if mine and theirs else None
+
+    def numbers(self) -> dict[str, Any]:
+        """What the tables print: values, differences in power lost (by pair), and the goals, by scenario."""
+        found = {scenario: self._differences(scenario) for scenario in self.scenarios}
+        goals = {scenario: self._goals(scenario) for scenario in self.scenarios}
+        return {"values": self.values, "differences": {TWIN: self._on_twin(), **found}, "goals": goals}
+
+    def _on_twin(self) -> dict[str, Estimate | None]:
+        pairs = [(f"{heads}_pretrained", f"{heads}_random") for heads in KINDS]
+        return {f"{model} - {rival}": self._difference(TWIN, model, rival) for model, rival in pairs}
 
     def on_twin(self) -> str:
         """Frozen backbones and their controls on drives of the twin that nothing was trained on."""
@@ -121,9 +145,9 @@ class Results:
             [
                 heads,
                 *(self._loss(TWIN, f"{heads}_{backbone}") for backbone in BACKBONES),
-                self._difference(TWIN, f"{heads}_pretrained", f"{heads}_random"),
+                _starred(found),
             ]
-            for heads in KINDS
+            for heads, found in zip(KINDS, self._on_twin().values(), strict=True)
         ]
         return markdown_table(["heads", *BACKBONES, "difference"], body)
 
@@ -134,37 +158,41 @@ class Results:
 
     def _best(self, scenario: str) -> str | None:
         """The baseline without the twin that loses least."""
-        found = {name: self._sums(scenario, name, "l1_rsrp_db") for name in RADIO_BASELINES}
-        losses = {name: mean(one).value for name, one in found.items() if one}
+        found = {name: self._value(scenario, name, "l1_rsrp_db") for name in RADIO_BASELINES}
+        losses = {name: one.value for name, one in found.items() if one}
         return min(losses, key=losses.__getitem__) if losses else None
 
+    def _goals(self, scenario: str) -> dict[str, Any]:
+        """The model against the best baseline of a site, and against plain ways to extrapolate positions."""
+        best = self._best(scenario)
+        mine, theirs = (self._sums(scenario, name, "l1_rsrp_db") for name in (SUMMED_UP, best or ""))
+        return {
+            "best": best,
+            RATIO: _ratio(mine, theirs) if mine and theirs else None,
+            "difference in top-1": self._difference(scenario, SUMMED_UP, best or "", "top1"),
+            **{
+                f"displacement error, {name}": self._difference(scenario, SUMMED_UP, name, "ade_m")
+                for name in EXTRAPOLATED
+            },
+        }
+
     def goals(self) -> str:
-        """The model against the best baseline of each site, and against plain ways to extrapolate positions."""
-        body: dict[str, list[str]] = {"best": [], "ratio of power lost": [], "difference in top-1": []}
-        for scenario in self.scenarios:
-            best = self._best(scenario)
-            sums = [self._sums(scenario, name, "l1_rsrp_db") for name in (SUMMED_UP, best or "")]
-            mine, theirs = sums
-            body["best"].append(best or "")
-            if mine is None or theirs is None or best is None:
-                body["ratio of power lost"].append("")
-                body["difference in top-1"].append("")
-                continue
-            body["ratio of power lost"].append(_ratio(mine, theirs))
-            body["difference in top-1"].append(self._difference(scenario, SUMMED_UP, best, "top1"))
-        for name in ("constant_velocity", "least_squares_velocity", "kalman"):
-            body[f"displacement error, {name}"] = [
-                self._difference(scenario, SUMMED_UP, name, "ade_m") for scenario in self.scenarios
-            ]
-        return markdown_table(["", *self.scenarios], [[name, *cells] for name, cells in body.items()])
+        """The goals of all sites."""
+        found = [self._goals(scenario) for scenario in self.scenarios]
+        body = [["best", *(goals["best"] or "" for goals in found)]]
+        for name in list(found[0])[1:]:
+            body.append([name, *(_starred(goals[name], 1.0 if name == RATIO else 0.0) for goals in found)])
+        return markdown_table(["", *self.scenarios], body)
+
+    def _differences(self, scenario: str) -> dict[str, Estimate | None]:
+        """Differences in power lost of a site, by pair."""
+        shares = {float(model.rsplit("_", 1)[1]) for model in self._models if model.startswith("twin_")} - {0.0}
+        return {f"{m} - {r}": self._difference(scenario, m, r) for m, r in _pairs(sorted(shares))}
 
     def differences(self) -> str:
         """Negative: the first loses less power. A star: the interval excludes zero."""
-        shares = {float(model.rsplit("_", 1)[1]) for model in self._models if model.startswith("twin_")} - {0.0}
-        body = [
-            [f"{m} - {r}", *(self._difference(scenario, m, r) for scenario in self.scenarios)]
-            for m, r in _pairs(sorted(shares))
-        ]
+        found = [self._differences(scenario) for scenario in self.scenarios]
+        body = [[pair, *(_starred(own[pair]) for own in found)] for pair in found[0]]
         return markdown_table(["pair", *self.scenarios], [row for row in body if any(row[1:])])
 
     def other_tasks(self) -> str:

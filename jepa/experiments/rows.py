@@ -3,7 +3,7 @@
 The sums are kept step by step: enough for means, intervals, curves and paired differences.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from functools import partial
 from typing import Any
 
@@ -11,7 +11,10 @@ import numpy as np
 import torch
 
 from jepa.evaluate import measures_of
-from jepa.experiments.comparison import Sums, mean
+from jepa.experiments.comparison import Claim, Direction, Estimate, Sums, claim, difference, mean
+from jepa.experiments.side_by_side import as_json
+from jepa.experiments.sites import METRICS as SITE_METRICS
+from jepa.experiments.sites import sums_at
 from jepa.frames import FrameStore
 from jepa.metrics import mismatch_histogram
 from jepa.predict import Output
@@ -20,10 +23,27 @@ from jepa.representation import VIEWS, representation, view_of
 from jepa.samples import Samples
 from jepa.windows import T_PRED, Windows
 
-__all__ = ["QUANTILES", "Rows", "by_step", "metric_text", "ranks", "summary", "sums"]
+__all__ = [
+    "QUANTILES",
+    "Ordering",
+    "Rows",
+    "apart",
+    "by_step",
+    "cells",
+    "estimate",
+    "estimates",
+    "judged",
+    "numbers_of_page",
+    "ranks",
+    "summary",
+    "sums",
+    "values_at",
+]
 
 Rows = list[list[dict[str, Any]]]
 """The rows of a model: for each fold those of its seeds."""
+Ordering = tuple[str, str, str, str, Direction]
+"""What somebody says: text, metric, two models, and how the first compares with the second."""
 
 QUANTILES = 101
 """Points of the distribution of the displacement error."""
@@ -55,13 +75,58 @@ def sums(rows: Sequence[Sequence[Mapping[str, Any]]], metric: str) -> Sums | Non
     return Sums.of(rows, metric) if metric in rows[0][0] else None
 
 
-def metric_text(rows: Sequence[Sequence[Mapping[str, Any]]], metric: str) -> str:
-    """A metric of a model as a table prints it: empty where the model does not do that task."""
-    found = sums(rows, metric)
-    if found is None:
-        return ""
-    estimate = mean(found)
-    return (estimate.root() if metric == "rmse_db" else estimate).text()
+def estimate(summed: Sums, metric: str) -> Estimate:
+    """A metric over all windows; a row sums up squares where it is a root of their mean."""
+    found = mean(summed)
+    return found.root() if metric == "rmse_db" else found
+
+
+def estimates(rows: Sequence[Sequence[Mapping[str, Any]]], metrics: Iterable[str]) -> dict[str, Estimate]:
+    """Metrics of a model, without those of tasks that it does not do."""
+    found = {metric: sums(rows, metric) for metric in metrics}
+    return {metric: estimate(summed, metric) for metric, summed in found.items() if summed}
+
+
+def values_at(rows: Mapping[str, Mapping[str, Any]], sites: Iterable[str]) -> dict[str, dict[str, dict[str, Estimate]]]:
+    """By site and model every metric, of rows that are kept by `sites.Place.key`."""
+    found: dict[str, dict[str, dict[str, Estimate]]] = {}
+    for site in sites:
+        keys = [key for key, row in rows.items() if key.startswith(f"{site}/") and "windows" in row]
+        own = {key: rows[key] for key in keys}
+        found[site] = {}
+        for model in dict.fromkeys(key.rsplit("/", 1)[1] for key in keys):
+            summed = {metric: sums_at(own, site, model, metric) for _, metric in SITE_METRICS}
+            found[site][model] = {metric: estimate(one, metric) for metric, one in summed.items() if one}
+    return found
+
+
+def cells(found: Mapping[str, Estimate], metrics: Iterable[str], decimals: int = 3, sign: bool = False) -> list[str]:
+    """Metrics as a table prints them: empty where there is none."""
+    return [found[metric].text(decimals, sign) if metric in found else "" for metric in metrics]
+
+
+def apart(printed: Mapping[str, Mapping[str, float]], metric: str, first: str, second: str) -> float | None:
+    """By how much two rows that the paper prints differ, to its four decimals; None where it does not print both."""
+    one, other = (printed.get(name, {}).get(metric) for name in (first, second))
+    return None if one is None or other is None else round(one - other, 4)
+
+
+def judged(
+    found: Mapping[str, Rows], said: Iterable[Ordering], printed: Mapping[str, Mapping[str, float]]
+) -> list[Claim]:
+    """What the rows say of orderings, beside the paper's own differences."""
+    claims = []
+    for text, metric, first, second, direction in said:
+        one, other = (sums(found[name], metric) for name in (first, second))
+        if one and other:
+            paper = apart(printed, metric, first, second)
+            claims.append(claim(f"{text} ({metric})", difference(one, other), direction, paper))
+    return claims
+
+
+def numbers_of_page(name: str, budget: Any, **found: Any) -> dict[str, Any]:
+    """What stands in the JSON beside a page: the budget with its name, and what was found."""
+    return {"budget": {"name": name, **as_json(budget)}, **found}
 
 
 def by_step(rows: Sequence[Sequence[Mapping[str, Any]]], metric: str) -> list[Sums] | None:

@@ -18,7 +18,7 @@ import numpy as np
 from jaxtyping import Bool, Float
 
 from jepa.experiments.in_view import in_view
-from jepa.experiments.table import RowStore, markdown_table, write_json
+from jepa.experiments.table import RowStore, check_stamp, markdown_table, write_json
 from jepa.metrics import BOOTSTRAP_DRAWS, tail_share
 from twin.console import progress_bar
 from twin.errors import UserError
@@ -50,14 +50,15 @@ def run(out: Path, data: Sequence[Path] = (), budget: str = "default") -> None:
     """
     if budget not in BUDGETS:
         raise UserError(f"unknown budget {budget!r}", "--budget", f"choose from {', '.join(BUDGETS)}")
-    if not data:
-        data = [_generated(out, BUDGETS[budget])]
+    stamp = {"view_deg": VIEW_DEG, "folds": FOLDS, "episodes": None if data else BUDGETS[budget]}
+    check_stamp(out / "rows", stamp)
+    data = data or [_generated(out, BUDGETS[budget])]
     entries = [entry for path in data for entry in whole_episodes(path)]
     if len(entries) < FOLDS:
         raise UserError(f"{len(entries)} episodes are too few", data[0], f"name at least {FOLDS}")
     for entry in entries:
         _check_holds(entry)
-    rows = RowStore(out / "rows", {"view_deg": VIEW_DEG, "folds": FOLDS, "data": dataset_hash(entries)})
+    rows = RowStore(out / "rows", {**stamp, "data": dataset_hash(entries)})
     with progress_bar() as bar:
         task = bar.add_task("sensors", total=len(FEATURES))
         found = {}

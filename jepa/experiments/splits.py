@@ -14,11 +14,11 @@ from typing import Any
 import numpy as np
 import torch
 
-from jepa.experiments.comparison import Estimate, Sums, mean
-from jepa.experiments.rows import Rows
+from jepa.experiments.comparison import Estimate, Sums
+from jepa.experiments.rows import Rows, cells, estimate, numbers_of_page
 from jepa.experiments.study import Place, Study
 from jepa.experiments.table import markdown_table, write_json
-from jepa.experiments.table3 import METRICS, PAPER_JEPA
+from jepa.experiments.table3 import METRICS, PAPER_JEPA, printed_cells
 from jepa.frames import FrameStore
 from jepa.metrics import BOOTSTRAP_DRAWS, tail_share
 from jepa.splits import FOLDS, make_split
@@ -57,9 +57,23 @@ def run(out: Path, data: Sequence[Path] = (), budget: str = "default") -> None:
         model: {split: study.collected(key, compute, places[split]) for split in SPLITS}
         for model, (key, compute) in models.items()
     }
-    page = _page(leaks, found, study.describe())
+    values = {model: {split: _estimates(rows) for split, rows in by_split.items()} for model, by_split in found.items()}
+    differences = {
+        model: {f"paper - {other}": _difference(by_split["paper"], by_split[other]) for other in ("blocked", "folds")}
+        for model, by_split in found.items()
+    }
+    page = _page(leaks, values, differences, study.describe())
     (out / "splits.md").write_text(page)
-    write_json(out / "splits.json", {"leaks": leaks, "models": found, "paper": {JEPA: PAPER_JEPA}})
+    numbers = numbers_of_page(
+        study.name,
+        study.budget,
+        leaks=leaks,
+        rows=found,
+        values=values,
+        differences=differences,
+        paper={JEPA: PAPER_JEPA},
+    )
+    write_json(out / "splits.json", numbers)
     print(page)
 
 
@@ -144,9 +158,14 @@ windows of all drives, `blocked` on 7 of 10 drives, `folds` on 3 of 5."""
 HEADER = ("ADE m", "FDE m", "top-1", "top-3", "L1 diff dB", "RSSI RMSE dB", "RSSI MAE dB")
 
 
-def _page(leaks: Mapping[str, Rows], found: Mapping[str, Mapping[str, Rows]], budget: str) -> str:
-    lines = ["# What the leaky split hides", "", budget, "", NOTE, "", _leaks(leaks), "", _metrics(found), ""]
-    lines += ["## How much the leaky split flatters", "", DIFFERENCES, "", _differences(found), ""]
+def _page(
+    leaks: Mapping[str, Rows],
+    values: Mapping[str, Mapping[str, Mapping[str, Estimate]]],
+    differences: Mapping[str, Mapping[str, Mapping[str, Any]]],
+    budget: str,
+) -> str:
+    lines = ["# What the leaky split hides", "", budget, "", NOTE, "", _leaks(leaks), "", _metrics(values), ""]
+    lines += ["## How much the leaky split flatters", "", DIFFERENCES, "", _differences(differences), ""]
     return "\n".join(lines)
 
 
@@ -163,29 +182,33 @@ def _leaks(leaks: Mapping[str, Rows]) -> str:
     return markdown_table(("split", "test windows", "neighbour", "touched"), body)
 
 
-def _metrics(found: Mapping[str, Mapping[str, Rows]]) -> str:
-    body = []
-    for model, by_split in found.items():
-        for split, rows in by_split.items():
-            body.append([model, split, *(_cell(rows, metric) for metric in METRICS)])
-    body.insert(1, ["*paper's jepa*", "*paper*", *(f"{value:g}" for value in PAPER_JEPA.values())])
+def _metrics(values: Mapping[str, Mapping[str, Mapping[str, Estimate]]]) -> str:
+    body = [
+        [model, split, *cells(own, METRICS)] for model, by_split in values.items() for split, own in by_split.items()
+    ]
+    body.insert(1, ["*paper's jepa*", "*paper*", *printed_cells(PAPER_JEPA, METRICS)])
     return markdown_table(("model", "split", *HEADER), body)
 
 
-def _cell(rows: Rows, metric: str) -> str:
-    estimate = mean(pooled(rows, metric)[1])
-    return (estimate.root() if metric == "rmse_db" else estimate).text()
+def _estimates(rows: Rows) -> dict[str, Estimate]:
+    return {metric: estimate(pooled(rows, metric)[1], metric) for metric in METRICS}
 
 
-def _differences(found: Mapping[str, Mapping[str, Rows]]) -> str:
-    body = []
-    for model, by_split in found.items():
-        for other in ("blocked", "folds"):
-            cells = []
-            for metric in METRICS:
-                (drives, leaky), (tested, honest) = (pooled(by_split[split], metric) for split in ("paper", other))
-                same = drives == tested
-                estimate = flattery(leaky, honest, same_drives=same, root=metric == "rmse_db")
-                cells.append(estimate.text(sign=True))
-            body.append([model, f"paper - {other}", "joint" if same else "apart", *cells])
+def _difference(paper: Rows, other: Rows) -> dict[str, Any]:
+    """What the leaky split adds to every metric, and whether the same drives are drawn for both."""
+    found: dict[str, Any] = {}
+    for metric in METRICS:
+        (drives, leaky), (tested, honest) = pooled(paper, metric), pooled(other, metric)
+        same = drives == tested
+        found["drives"] = "joint" if same else "apart"
+        found[metric] = flattery(leaky, honest, same_drives=same, root=metric == "rmse_db")
+    return found
+
+
+def _differences(differences: Mapping[str, Mapping[str, Mapping[str, Any]]]) -> str:
+    body = [
+        [model, pair, found["drives"], *cells(found, METRICS, sign=True)]
+        for model, by_pair in differences.items()
+        for pair, found in by_pair.items()
+    ]
     return markdown_table(("model", "difference", "drives", *HEADER), body)

@@ -22,7 +22,7 @@ from jepa.experiments.budgets import BUDGETS
 from jepa.experiments.in_view import in_view
 from jepa.experiments.rows import Rows, ranks, summary
 from jepa.experiments.side_by_side import as_json
-from jepa.experiments.table import RowStore, recipe
+from jepa.experiments.table import RowStore, check_stamp, recipe
 from jepa.frames import TARGETS, FrameStore
 from jepa.predict import Output
 from jepa.predictor import JepaPredictor
@@ -94,9 +94,14 @@ class Study:
 
     @cached_property
     def recordings(self) -> Path:
-        """The dataset: the one that is named, or one that is made here."""
+        """The dataset: the one that is named, or one that is made here.
+
+        Raises:
+            UserError: the directory holds rows of another budget, whose recordings would be changed.
+        """
         if self.data:
             return Path(self.data[0])
+        check_stamp(self.out / "rows", self._spent)
         place = self.out / "data" / SCENARIO
         with progress_bar() as bar:
             task = bar.add_task(f"{SCENARIO}: generating", total=self.budget.episodes)
@@ -114,13 +119,12 @@ class Study:
     @cached_property
     def rows(self) -> RowStore:
         """The rows; a directory holds those of one budget and one dataset."""
-        stamp = {
-            "name": self.name,
-            **as_json(self.budget),
-            "recipe": recipe(preset("paper"), preset("best")),
-            "data": self.radio.datasets[0].hash,
-        }
-        return RowStore(self.out / "rows", stamp)
+        return RowStore(self.out / "rows", {**self._spent, "data": self.radio.datasets[0].hash})
+
+    @property
+    def _spent(self) -> dict[str, Any]:
+        """What rows have in common but for their recordings."""
+        return {"name": self.name, **as_json(self.budget), "recipe": recipe(preset("paper"), preset("best"))}
 
     @cached_property
     def radio(self) -> FrameStore:
@@ -275,6 +279,7 @@ class Study:
     def baseline(self, place: Place, name: str) -> dict[str, Any]:
         """A baseline, fitted and judged on the test part; it looks at pictures of the budget's size."""
         fitted = self.budget.baseline(name)
+        fitted.device = self.device
         store = self.radio
         if not set(fitted.needs) <= set(TARGETS):
             store = FrameStore.load([self.recordings], self.device, fitted.needs, self.budget.image_size)

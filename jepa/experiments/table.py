@@ -4,12 +4,16 @@ import hashlib
 import json
 import os
 from collections.abc import Callable, Iterable, Sequence
+from operator import methodcaller
 from pathlib import Path
 from typing import Any
 
 from twin.errors import UserError
 
-__all__ = ["RowStore", "markdown_table", "recipe", "write_json"]
+__all__ = ["RowStore", "check_stamp", "markdown_table", "recipe", "write_json"]
+
+
+STAMP = "budget.json"
 
 
 class RowStore:
@@ -25,16 +29,10 @@ class RowStore:
             directory.mkdir(parents=True, exist_ok=True)
         except (FileExistsError, NotADirectoryError, FileNotFoundError) as error:
             raise UserError(f"cannot be made ({error.strerror})", directory, "choose another --out") from None
-        stamp = directory / "budget.json"
-        if stamp.exists():
-            stored = _read(stamp)
-            if stored != budget:
-                changed = sorted(k for k in stored.keys() | budget.keys() if stored.get(k) != budget.get(k))
-                raise UserError(
-                    f"holds rows of another budget (differs in {', '.join(changed)})", directory, "choose another --out"
-                )
+        if (directory / STAMP).exists():
+            check_stamp(directory, {**dict.fromkeys(_read(directory / STAMP)), **budget})
         else:
-            write_json(stamp, budget)
+            write_json(directory / STAMP, budget)
 
     def path(self, key: str) -> Path:
         """Where the row of `key` lies."""
@@ -49,6 +47,21 @@ class RowStore:
         if not self.has(key):
             write_json(self.path(key), compute())
         return _read(self.path(key))
+
+
+def check_stamp(directory: Path, known: dict[str, Any]) -> None:
+    """Refuse a directory of rows that differs in what is known of a budget, before anything is made in it.
+
+    Raises:
+        UserError: it holds rows of another budget.
+    """
+    if not (directory / STAMP).exists():
+        return
+    stored = _read(directory / STAMP)
+    changed = sorted(key for key, value in known.items() if stored.get(key) != value)
+    if changed:
+        what = f"holds rows of another budget (differs in {', '.join(changed)})"
+        raise UserError(what, directory, "choose another --out")
 
 
 def recipe(*settings: Any) -> str:
@@ -73,11 +86,11 @@ def _read(path: Path) -> dict[str, Any]:
 
 
 def write_json(path: Path, value: dict[str, Any]) -> None:
-    """Write `value` to `path` so that a reader sees the old file or the whole new one."""
+    """Write `value`, of estimates and claims their `as_json`, so that a reader sees the old file or all of the new."""
     path.parent.mkdir(parents=True, exist_ok=True)
     draft = path.with_name(f".{path.name}.{os.getpid()}")
     with open(draft, "w") as file:
-        json.dump(value, file, indent=1, allow_nan=False)
+        json.dump(value, file, indent=1, allow_nan=False, default=methodcaller("as_json"))
         file.flush()
         os.fsync(file.fileno())
     draft.replace(path)

@@ -5,23 +5,25 @@ backbone that was pretrained with all modalities: the target-history-missing set
 widths and masks each pretrain a backbone of their own. The end-to-end row is one supervised model a task.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 
-from jepa.experiments.comparison import Claim, Estimate, claim, difference
-from jepa.experiments.rows import Rows, metric_text, sums
+from jepa.experiments.comparison import Estimate, Verdict, of_paper
+from jepa.experiments.rows import Ordering, Rows, apart, cells, estimates, judged, numbers_of_page
 from jepa.experiments.study import HEADS_AS_PUBLISHED, HeadSetup, Place, Study
 from jepa.experiments.table import markdown_table, write_json
 
-__all__ = ["METRICS", "PAPER", "PAPER_JEPA", "run"]
+__all__ = ["METRICS", "PAPER", "PAPER_DEFAULT", "PAPER_JEPA", "passes", "printed_cells", "run"]
 
 METRICS = ("ade_m", "fde_m", "top1", "top3", "l1_rsrp_db", "rmse_db", "mae_db")
-PAPER: dict[str, tuple[float | None, ...]] = {
+RANKS = {"rankme": "RankMe", "lda_rank": "LDA rank"}
+COLUMNS = (*RANKS, *METRICS)
+_PRINTED: dict[str, tuple[float | None, ...]] = {
     "D = 64": (7.7099, 3.9747, 0.0552, 0.0927, 0.4512, 0.7968, 0.1567, 0.4703, 0.2671),
     "D = 128": (28.0365, 7.7813, 0.0566, 0.0795, 0.4692, 0.8181, 0.1456, 0.4707, 0.2674),
     "D = 256": (13.3628, 6.7065, 0.0514, 0.0800, 0.4456, 0.8023, 0.1769, 0.4720, 0.2679),
@@ -42,8 +44,13 @@ PAPER: dict[str, tuple[float | None, ...]] = {
     "random mask": (14.2474, 7.2604, 0.0601, 0.0860, 0.4562, 0.8119, 0.1548, 0.4666, 0.2665),
     "checkerboard": (18.1985, 6.0647, 0.0650, 0.0911, 0.4597, 0.8045, 0.1472, 0.4696, 0.2673),
 }
-"""RankMe, LDA rank, then `METRICS`: Scenario 32 under the leaky split; the names of the lower rows follow its text."""
-PAPER_JEPA = {metric: value or 0.0 for metric, value in zip(METRICS, PAPER["D = 128"][2:], strict=True)}
+PAPER = {
+    name: {column: value for column, value in zip(COLUMNS, row, strict=True) if value is not None}
+    for name, row in _PRINTED.items()
+}
+"""What the paper prints: Scenario 32 under the leaky split; the names of the lower rows follow its text."""
+PAPER_DEFAULT = "D = 128"
+PAPER_JEPA = {metric: PAPER[PAPER_DEFAULT][metric] for metric in METRICS}
 """The metrics of the paper's default model."""
 
 
@@ -107,26 +114,33 @@ def run(out: Path, data: Sequence[Path] = (), budget: str = "default") -> None:
     found["best, untrained"] = study.collected(
         "best-untrained", partial(study.best, setup=HeadSetup(backbone="random"))
     )
+    values = {name: {**_ranks(rows), **estimates(rows, METRICS)} for name, rows in found.items()}
     base = f"D = {study.budget.width}"
-    claims = [f"- {one}" for one in (*_claims(found, base), *_rank_claims(found, base))]
+    claims = [
+        *judged({"": found[base], **found}, CLAIMS, {"": PAPER[PAPER_DEFAULT], **PAPER}),
+        *_rank_claims(values, base),
+    ]
     page = "\n".join(
         [
             "# Table III",
             "",
             study.describe(),
             "",
+            passes(study),
+            "",
             NOTE,
             "",
-            _table(found),
+            _table(values),
             "",
             "## What the paper claims",
             "",
-            *claims,
+            *(f"- {one}" for one in claims),
             "",
         ]
     )
     (out / "table3.md").write_text(page)
-    write_json(out / "table3.json", {name: {"rows": rows, "paper": PAPER.get(name)} for name, rows in found.items()})
+    numbers = numbers_of_page(study.name, study.budget, rows=found, values=values, paper=PAPER, claims=claims)
+    write_json(out / "table3.json", numbers)
     print(page)
 
 
@@ -136,51 +150,65 @@ brackets: 95 % intervals over whole drives. RankMe and LDA rank are those of the
 over the five steps; of several folds and seeds they are means, the ends of their intervals too. The views of the LDA
 rank change gain and noise of the powers, shift and noise of the positions. The last rows are none of the paper's.
 "Fusion tokens": four tokens a frame read its modalities in the first layer and go on alone. "Best": the preset of that
-name, which reads power and position alone, on a pretrained backbone and on random weights."""
+name, which reads power and position alone, on a pretrained backbone and on random weights. Claims end with the paper's
+own difference where it prints both numbers, of D = 128 where the model that varies nothing is meant."""
 HEADER = ("setting", "RankMe", "LDA", "ADE m", "FDE m", "top-1", "top-3", "L1 diff dB", "RSSI RMSE dB", "RSSI MAE dB")
 
 
-def _table(found: Mapping[str, Rows]) -> str:
+def passes(study: Study) -> str:
+    """How long everything is trained."""
+    budget = study.budget
+    whole = budget.epochs + budget.supervised_epochs
+    return (
+        f"Passes over the training windows: {budget.epochs} of a pretrained backbone ({budget.best_epochs} with the "
+        f"preset `best`), then {budget.head_epochs} of the heads on frozen latents; multi-task and each model of "
+        f"end-to-end {whole} of both."
+    )
+
+
+def printed_cells(row: Mapping[str, float], columns: Iterable[str]) -> list[str]:
+    """A row of the paper as a table repeats it."""
+    return [f"{row[column]:g}" if column in row else "" for column in columns]
+
+
+def _table(values: Mapping[str, Mapping[str, Estimate]]) -> str:
     body = []
-    for name in [*PAPER, *(name for name in found if name not in PAPER)]:
-        rows = found.get(name)
-        if rows:
-            body.append([name, *_ranks(rows), *(metric_text(rows, metric) for metric in METRICS)])
-        else:
-            body.append([f"{name} (not at this budget)", *[""] * (len(METRICS) + 2)])
+    for name in [*PAPER, *(name for name in values if name not in PAPER)]:
+        own = values.get(name, {})
+        title = name if own else f"{name} (not at this budget)"
+        body.append([title, *cells(own, RANKS, 2), *cells(own, METRICS)])
         if name in PAPER:
-            body.append(["*paper*", *("" if value is None else f"{value:g}" for value in PAPER[name])])
+            body.append(["*paper*", *printed_cells(PAPER[name], COLUMNS)])
     return markdown_table(HEADER, body)
 
 
-def _ranks(rows: Rows) -> list[str]:
-    return ["" if found is None else found.text(2) for found in (_rank(rows, name) for name in RANKS)]
+def _ranks(rows: Rows) -> dict[str, Estimate]:
+    """Ranks of the latents: means over folds and seeds of the value and of the ends of its interval."""
+    found = [row["representation"] for seeds in rows for row in seeds if "representation" in row]
+    sequences = sum(len(seeds[0]["windows"]) for seeds in rows)
+    return {name: _rank([one[name] for one in found], sequences) for name in RANKS if found}
 
 
-def _rank(rows: Rows, name: str) -> Estimate | None:
-    """A rank of the latents: means over folds and seeds of the value and of the ends of its interval."""
-    found = [row["representation"][name] for seeds in rows for row in seeds if "representation" in row]
-    if not found:
-        return None
+def _rank(found: Sequence[Mapping[str, Any]], sequences: int) -> Estimate:
     ends = [one["ci95"] for one in found]
     interval = None
     if all(ends):
         interval = (float(np.mean([low for low, _ in ends])), float(np.mean([high for _, high in ends])))
-    return Estimate(float(np.mean([one["value"] for one in found])), interval, sum(len(s[0]["windows"]) for s in rows))
+    return Estimate(float(np.mean([one["value"] for one in found])), interval, sequences)
 
 
-CLAIMS: tuple[tuple[str, str, str, str, Literal["lower", "higher"]], ...] = (
+CLAIMS: tuple[Ordering, ...] = (
     ("the pretrained backbone finds the best beam more often than the untrained", "top1", "", "untrained", "higher"),
     ("the pretrained backbone loses less power than the untrained", "l1_rsrp_db", "", "untrained", "lower"),
     ("the cascade helps to find the best beam", "top1", "", "without cascade", "higher"),
     ("the cascade loses less power", "l1_rsrp_db", "", "without cascade", "lower"),
     *(
         (f"the beam needs power more than {name.removeprefix('without ')}", "top1", "without power", name, "lower")
-        for name in ("without vision", "without radar", "without LiDAR")
+        for name in ("without vision", "without radar", "without LiDAR", "without position")
     ),
     *(
         (f"RSSI needs power more than {name.removeprefix('without ')}", "mae_db", "without power", name, "higher")
-        for name in ("without vision", "without radar", "without LiDAR")
+        for name in ("without vision", "without radar", "without LiDAR", "without position")
     ),
     *(
         (
@@ -203,39 +231,48 @@ CLAIMS: tuple[tuple[str, str, str, str, Literal["lower", "higher"]], ...] = (
     ("a higher mask ratio finds the best beam more often", "top1", "ratio 0.75", "ratio 0.25", "higher"),
     ("a higher mask ratio locates better", "ade_m", "ratio 0.75", "ratio 0.25", "lower"),
 )
-"""What the paper says of its table: text, metric, two rows (the first is the reference where it is empty), and how the
-first compares with the second."""
+"""What the paper says of its table; a row without a name is that of the model that varies nothing."""
 
 
-RANKS = {"rankme": "RankMe", "lda_rank": "LDA rank"}
 HIGHER_RANKS = ("random mask", "checkerboard")
 """Masks than which temporal blocks have higher ranks, as the paper says."""
 
 
-def _rank_claims(found: Mapping[str, Rows], base: str) -> Iterator[str]:
+@dataclass(frozen=True)
+class _RankClaim:
+    """That one rank is higher than another, and what is to be held of it."""
+
+    text: str
+    verdict: Verdict
+    first: Estimate
+    second: Estimate
+    paper: float | None
+
+    def __str__(self) -> str:
+        return f"{self.text}: {self.verdict}, {self.first.text(2)} and {self.second.text(2)}{of_paper(self.paper)}"
+
+    def as_json(self) -> dict[str, Any]:
+        return {
+            "claim": self.text,
+            "verdict": self.verdict,
+            "values": [self.first.as_json(), self.second.as_json()],
+            "paper": self.paper,
+        }
+
+
+def _rank_claims(values: Mapping[str, Mapping[str, Estimate]], base: str) -> Iterator[_RankClaim]:
     """Ranks are no means over sequences: two differ where their intervals lie apart."""
     for name in HIGHER_RANKS:
         for rank, title in RANKS.items():
-            own, other = _rank(found[base], rank), _rank(found[name], rank)
-            assert own is not None
-            assert other is not None
-            verdict = "undecided"
+            own, other = values[base][rank], values[name][rank]
+            verdict: Verdict = "undecided"
             if own.interval and other.interval:
                 if own.interval[0] > other.interval[1]:
                     verdict = "holds"
                 elif own.interval[1] < other.interval[0]:
                     verdict = "does not hold"
             text = f"temporal blocks have a higher {title} than the {name}"
-            yield f"{text}: {verdict}, {own.text(2)} and {other.text(2)}"
-
-
-def _claims(found: Mapping[str, Rows], base: str) -> list[Claim]:
-    claims = []
-    for text, metric, first, second, direction in CLAIMS:
-        one, other = (sums(found[name or base], metric) for name in (first, second))
-        if one is not None and other is not None:
-            claims.append(claim(f"{text} ({metric})", difference(one, other), direction))
-    return claims
+            yield _RankClaim(text, verdict, own, other, apart(PAPER, rank, PAPER_DEFAULT, name))
 
 
 def _key(name: str) -> str:

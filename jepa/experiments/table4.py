@@ -6,6 +6,7 @@ what is seen. Rows hold what one device measured; a directory may hold those of 
 
 import platform
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from copy import deepcopy
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
@@ -63,13 +64,13 @@ BUDGETS = {
 def _measured(part: Part, device: torch.device, budget: Budget) -> dict[str, Any]:
     """Parameters, operations and latency of a part on a device."""
     inputs = [value.to(device) if value is not None else None for value in part.inputs]
-    module = part.call if isinstance(part.call, nn.Module) else None
+    call = deepcopy(part.call)  # other parts ask the same network, on the device where it was made
+    module = call.to(device) if isinstance(call, nn.Module) else None
     profiled = part.profiled
-    if module is not None:
-        module.to(device)
-        profiled = profiled_flops(module, *inputs) if profiled is None else profiled
-    counted = count_flops(part.call, *inputs)
-    clock = latency_ms(part.call, *inputs, device=device, repeats=budget.repeats, warm_up=budget.warm_up)
+    if module is not None and profiled is None:
+        profiled = profiled_flops(module, *inputs)
+    counted = count_flops(call, *inputs)
+    clock = latency_ms(call, *inputs, device=device, repeats=budget.repeats, warm_up=budget.warm_up)
     held = sum(parameter.numel() for parameter in module.parameters()) if module is not None else 0
     return {
         "parameters": held if part.parameters is None else part.parameters,

@@ -16,7 +16,7 @@ real drives. Statistics of the inputs are those of the drives of the cell; with 
 """
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -31,7 +31,7 @@ from jepa.experiments.rival import PLAN as RIVAL_PLAN
 from jepa.experiments.rival import pretrain_rival, rival_row
 from jepa.experiments.side_by_side import Job, as_json, compute_rows
 from jepa.experiments.sites import Place, checked_hashes, gathered, made, row_of, stand_ins
-from jepa.experiments.table import RowStore, recipe, write_json
+from jepa.experiments.table import RowStore, check_stamp, recipe, write_json
 from jepa.experiments.transfer_page import ALL, Count, Results
 from jepa.frames import FrameStore
 from jepa.head_training import train_heads
@@ -155,11 +155,12 @@ def run(out: Path, data: Sequence[Path] = (), budget: str = "default") -> None:
         raise UserError(f"unknown budget {budget!r}", "--budget", f"choose from {', '.join(BUDGETS)}")
     check_that_figures_can_be_drawn()
     spent = BUDGETS[budget]
+    made_by = recipe(preset("best"), SCRATCH_RATE, PRETRAINED_RATE, BATCH, asdict(RIVAL_PLAN))
+    stamp = {"name": budget, **as_json(spent), "recipe": made_by}
+    check_stamp(out / "rows", stamp)
     sites = list(data) or stand_ins(out, spent.site_episodes, spent.site_frames)
     places = [Place(path, "folds", fold, seed) for seed in range(spent.seeds) for path in sites for fold in spent.folds]
-    made_by = recipe(preset("best"), SCRATCH_RATE, PRETRAINED_RATE)
-    stamp = {"name": budget, **as_json(spent), "recipe": made_by, "data": checked_hashes(places)}
-    rows = RowStore(out / "rows", stamp)
+    rows = RowStore(out / "rows", {**stamp, "data": checked_hashes(places)})
     twin = rows.row("twin/data", partial(made, TWIN, _twin(out), spent.twin_episodes))
     counts = {path: _counts([place for place in places if place.path == path], spent) for path in sites}
     found = {"twin/data": twin}

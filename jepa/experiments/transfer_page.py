@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from jepa.experiments.comparison import Claim, Estimate, Sums, claim, difference, mean
+from jepa.experiments.comparison import Claim, Sums, claim, difference, mean
 from jepa.experiments.drawing import Caption, saved_drives
 from jepa.experiments.sites import METRICS, sums_at
 from jepa.experiments.table import markdown_table
@@ -113,8 +113,8 @@ class Results:
     def page(self) -> str:
         """Everything as Markdown."""
         spent = ", ".join(f"{key} {value}" for key, value in self.spent.items())
-        lines = ["# Real drives that pretraining saves", "", f"Budget `{self.name}`: {spent}.", "", self.cost(), ""]
-        lines += [NOTE, "", "## The goal", "", self._goal_table(), ""]
+        lines = ["# Real drives that pretraining saves", "", f"Budget `{self.name}`: {spent}.", "", self.steps(), ""]
+        lines += [self.cost(), "", NOTE, "", "## The goal", "", self._goal_table(), ""]
         lines += [f"- {goal}" for site in self.counts for goal in self.goals(site)]
         for site in self.counts:
             models = self.models(site)
@@ -162,6 +162,12 @@ class Results:
     def _other_tasks(self, site: str, model: str, count: Count) -> str:
         ade, mae = (self.sums(site, model, count, metric) for metric in ("ade_m", "mae_db"))
         return f"{mean(ade).value:.3f} / {mean(mae).value:.3f}" if ade and mae else ""
+
+    def steps(self) -> str:
+        """Optimiser steps of every pretraining, which makes whole epochs."""
+        found = {key.split("/")[0]: row["steps"] for key, row in self.rows.items() if key.endswith("/pretraining")}
+        parts = ", ".join(f"{source} {steps:,}" for source, steps in found.items())
+        return f"Optimiser steps of pretraining, in whole epochs: {parts}."
 
     def cost(self) -> str:
         """Core time by kind of row."""
@@ -214,24 +220,14 @@ class Results:
             sites[site] = {
                 "drives": self.drives(site, ALL),
                 "cells": cells,
-                "goals": [
-                    {"claim": goal.text, "verdict": goal.verdict, **_told(goal.difference)} for goal in self.goals(site)
-                ],
+                "goals": [goal.as_json() for goal in self.goals(site)],
                 "saved": {rival: self.saved(site, rival) for rival in RIVALS if self.sums(site, TWIN, FEW)},
             }
         return {"budget": self.name, **self.spent, "seconds": self._cost(), "sites": sites}
 
     def _numbers(self, site: str, model: str, count: Count) -> dict[str, Any]:
         found = {metric: self.sums(site, model, count, metric) for _, metric in METRICS}
-        return {metric: _told(mean(sums)) for metric, sums in found.items() if sums}
-
-
-def _told(estimate: Estimate) -> dict[str, Any]:
-    return {
-        "value": estimate.value,
-        "ci95": estimate.interval and list(estimate.interval),
-        "sequences": estimate.sequences,
-    }
+        return {metric: mean(sums).as_json() for metric, sums in found.items() if sums}
 
 
 def figure_name(site: str) -> str:
@@ -239,7 +235,11 @@ def figure_name(site: str) -> str:
     return f"saved_drives_{site}.png"
 
 
-NOTE = f"""The head of `jepa/experiments/transfer.py` says what the models are, and what is the same for all of them.
+NOTE = f"""`jepa` is the model of `best`: a frozen backbone, with heads that are trained with it before they are adapted
+to the site. `twin` was pretrained on the twin's `drive_by`, `others` on the other sites, `shuffled` on the same twin
+with the frames of each drive in any order; `real` has random weights and heads trained on the drives of the site alone.
+`gru` is `gru_cascade`, pretrained on the same twin or on nothing. Every cell has as many optimiser steps, few drives or
+many: with all drives that is few passes.
 As good: at most {100 * TOLERANCE:g} % more power lost. That holds where all of the 95 % interval of the difference to
 {100 + 100 * TOLERANCE:g} % of the other's loss lies below zero, does not hold where all of it lies above, and is else
 undecided; the difference that is printed is the plain one. Drives are saved by the means: as many as the other needs

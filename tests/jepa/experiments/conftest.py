@@ -56,6 +56,17 @@ def quick_study(tmp_path_factory):
     return place
 
 
+@pytest.fixture(scope="session")
+def as_printed():
+    """Writes an estimate of a JSON file as a page has it: value and interval."""
+
+    def written(told, decimals=3, sign=False):
+        form = f"{'+' if sign else ''}.{decimals}f"
+        return f"{told['value']:{form}} [{', '.join(f'{end:{form}}' for end in told['ci95'])}]"
+
+    return written
+
+
 @pytest.fixture(scope="module")
 def quick():
     """The quick budget for a backbone that reads power and position alone: its camera is slow to build."""

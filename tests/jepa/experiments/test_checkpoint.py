@@ -68,5 +68,6 @@ def test_a_second_run_makes_nothing_again(made, monkeypatch, capsys):
 def test_what_is_wrong_with_the_request_is_said_in_a_line(tmp_path, dataset):
     with pytest.raises(UserError, match="makes its own recordings"):
         checkpoint.run(tmp_path, [dataset], "quick")
-    with pytest.raises(UserError, match="unknown budget"):
-        checkpoint.run(tmp_path, budget="lavish")
+    for budget in ("lavish", "full"):
+        with pytest.raises(UserError, match=f"unknown budget '{budget}'; choose from quick, default$"):
+            checkpoint.run(tmp_path, budget=budget)

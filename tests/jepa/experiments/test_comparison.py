@@ -1,11 +1,13 @@
 """Intervals are those of a bootstrap over whole sequences, pairs share draws, claims say no more than is shown."""
 
+import json
 from statistics import NormalDist
 
 import numpy as np
 import pytest
 
 from jepa.experiments.comparison import FEWEST_SEQUENCES, Estimate, Sums, claim, difference, mean, ratio
+from jepa.experiments.table import write_json
 from twin.errors import UserError
 
 TOLERANCE = 0.12
@@ -118,6 +120,25 @@ def test_what_is_written_is_what_was_found():
     found = Estimate(0.12345, (-0.5, 0.75), 8)
     assert found.text() == "0.123 [-0.500, 0.750]"
     assert found.text(decimals=1, sign=True) == "+0.1 [-0.5, +0.8]"
+
+
+def test_a_json_file_holds_what_is_written(tmp_path):
+    write_json(tmp_path / "all.json", {"one": [Estimate(0.1, (0.0, 0.2), 8), Estimate(0.1, None, 1)]})
+    several, alone = json.loads((tmp_path / "all.json").read_text())["one"]
+    assert several == {"value": 0.1, "ci95": [0.0, 0.2], "sequences": 8}
+    assert alone == {"value": 0.1, "ci95": None, "sequences": 1}
+    found = claim("a is better than b", Estimate(0.2, (0.1, 0.3), 12), "higher", 0.0049)
+    write_json(tmp_path / "claim.json", {"claims": [found]})
+    (told,) = json.loads((tmp_path / "claim.json").read_text())["claims"]
+    assert told == {
+        "claim": "a is better than b",
+        "verdict": "holds",
+        "value": 0.2,
+        "ci95": [0.1, 0.3],
+        "sequences": 12,
+        "paper": 0.0049,
+    }
+    assert str(found).endswith("holds, +0.200 [+0.100, +0.300], 12 sequences; paper +0.0049")
 
 
 def test_the_same_rows_give_the_same_interval(two):

@@ -23,7 +23,7 @@ pytest.importorskip("matplotlib")
 def made(five, out, quick):
     """The experiment, run once: its directory, rows and page."""
     run(out, [five], "quick")
-    return out, json.loads((out / "figures.json").read_text())["models"], (out / "figures.md").read_text()
+    return out, json.loads((out / "figures.json").read_text())["rows"], (out / "figures.md").read_text()
 
 
 def test_every_model_of_a_task_is_in_its_figures_and_on_the_page(made):
@@ -50,6 +50,22 @@ def test_the_page_holds_the_papers_values_and_what_was_spent(made):
     assert "small-world" in page
 
 
+def test_the_json_holds_what_the_page_prints_and_what_is_drawn(made, as_printed):
+    out, models, page = made
+    told = json.loads((out / "figures.json").read_text())
+    assert told["budget"]["name"] == "quick"
+    for model, values in told["values"].items():
+        cells = [as_printed(values[metric]) if metric in values else "" for metric in table3.METRICS]
+        assert f"| {model} | {' | '.join(cells)} |" in page
+    assert told["values"].keys() == models.keys()
+    for title, metric in (("top-1 accuracy", "top1"), ("top-3 accuracy", "top3")):
+        curves = told["curves"]["figure6"][title]
+        assert curves.keys() == set(TASKS["beam"])
+        for model, steps in curves.items():
+            assert np.mean([step["value"] for step in steps]) == pytest.approx(told["values"][model][metric]["value"])
+            assert all(step["ci95"][0] <= step["value"] <= step["ci95"][1] for step in steps)
+
+
 def test_curves_are_the_means_of_the_windows_at_each_step(made, five):
     """Constant velocity needs no training: its distances by hand."""
     _, models, _ = made
@@ -60,10 +76,10 @@ def test_curves_are_the_means_of_the_windows_at_each_step(made, five):
     rows = {"constant_velocity": models["constant_velocity"]}
     at_step = figures._curves(rows, "ade_m")["constant_velocity"]
     so_far = figures._curves(rows, "ade_m", so_far=True)["constant_velocity"]
-    np.testing.assert_allclose(at_step[0], distance_m.mean(0), rtol=1e-5)
-    np.testing.assert_allclose(so_far[0], np.cumsum(distance_m.mean(0)) / np.arange(1, 6), rtol=1e-5)
-    assert (np.array(at_step[1]) <= at_step[0]).all()
-    assert (np.array(at_step[2]) >= at_step[0]).all()
+    np.testing.assert_allclose([one.value for one in at_step], distance_m.mean(0), rtol=1e-5)
+    mean_m = np.cumsum(distance_m.mean(0)) / np.arange(1, 6)
+    np.testing.assert_allclose([one.value for one in so_far], mean_m, rtol=1e-5)
+    assert all(one.interval[0] <= one.value <= one.interval[1] for one in at_step)
     read_off = np.sort(figures._errors_m(rows["constant_velocity"]))
     np.testing.assert_allclose(read_off, np.sort(distance_m.mean(1)), atol=0.5 * np.ptp(distance_m.mean(1)))
     assert np.median(read_off) == pytest.approx(np.median(distance_m.mean(1)), rel=0.05)
@@ -71,8 +87,8 @@ def test_curves_are_the_means_of_the_windows_at_each_step(made, five):
 
 def test_a_root_mean_square_is_the_root_of_the_mean_over_seeds_and_folds():
     row = {"windows": [2, 2], "rmse_db": [4.0, 12.0], "steps": {"rmse_db": [[4.0, 12.0]] * 5}}
-    found = figures._curves({"ar": [[row], [row]]}, "rmse_db", root=True)
-    np.testing.assert_allclose(found["ar"][0], np.sqrt(16 / 4) * np.ones(5))
+    found = figures._curves({"ar": [[row], [row]]}, "rmse_db")
+    np.testing.assert_allclose([one.value for one in found["ar"]], np.sqrt(16 / 4) * np.ones(5))
 
 
 def test_the_rssi_head_ranks_beams_by_the_spectrum_that_it_predicts(made, five):

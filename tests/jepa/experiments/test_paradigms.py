@@ -8,6 +8,7 @@ import pytest
 from jepa.evaluate import TASKS, measures_of
 from jepa.experiments import paradigms
 from jepa.experiments.study import Place, Study
+from jepa.experiments.table3 import METRICS
 from jepa.frames import FrameStore
 from jepa.predictor import JepaPredictor
 from jepa.samples import Samples
@@ -30,6 +31,23 @@ def test_every_paradigm_has_a_row_and_its_passes(made):
     assert "| *paper* | 0.0548 | 0.1029 | 0.4643 |" in page
     assert "multi-task and each model of end-to-end 2 of both" in page
     assert (made / "paradigms_top1.png").exists()
+
+
+def test_the_json_holds_what_the_page_prints(made, as_printed):
+    page = (made / "paradigms.md").read_text()
+    told = json.loads((made / "paradigms.json").read_text())
+    assert told["budget"]["name"] == "quick"
+    assert told["values"].keys() == told["rows"].keys()
+    for name, values in told["values"].items():
+        assert f"| {name} | {' | '.join(as_printed(values[metric]) for metric in METRICS)} |" in page
+    assert len(told["claims"]) == len(paradigms.CLAIMS)
+    for one in told["claims"]:
+        assert f"- {one['claim']}: {one['verdict']}, {as_printed(one, sign=True)}, {one['sequences']} sequences" in page
+    paper = {one["claim"]: one["paper"] for one in told["claims"] if one["paper"] is not None}
+    assert paper == {
+        "JEPA finds the best beam more often than one model a task (top1)": 0.0049,
+        "JEPA finds the best beam more often than random weights (top1)": 0.234,
+    }
 
 
 def test_one_model_a_task_answers_for_all_tasks_each_for_its_own(made, five):

@@ -9,7 +9,8 @@ import pytest
 from jepa.config import load_config
 from jepa.experiments import real_data, side_by_side
 from jepa.experiments.real_data import Budget, run
-from jepa.experiments.real_data_page import Results
+from jepa.experiments.real_data_page import BACKBONES, KINDS, Results
+from jepa.experiments.table import write_json
 from jepa.frames import FrameStore
 from jepa.inputs import Normalisers
 from jepa.preprocess import Normaliser
@@ -42,7 +43,7 @@ def finished(dataset, tmp_path_factory):
 
 @pytest.mark.long
 def test_every_model_and_every_control_has_a_row_at_every_place(finished):
-    rows = json.loads((finished / "real_data.json").read_text())
+    rows = json.loads((finished / "real_data.json").read_text())["rows"]
     both = ("jepa_pretrained", "jepa_random", "gru_cascade")
     for place in ("folds-1/seed-0", "folds-1/seed-1"):
         models = {key.rsplit("/", 1)[1] for key in rows if f"/{place}/" in key}
@@ -147,6 +148,47 @@ def test_the_best_baseline_is_the_one_that_loses_least_and_never_one_that_knows_
     assert "| displacement error, kalman | -0.100 [-0.100, -0.100]* |" in table
 
 
+def test_the_json_holds_what_the_page_prints(tmp_path, as_printed):
+    rng = np.random.default_rng(0)
+    models = ("hold_last", "gru_cascade", "kalman", "twin_jepa_pretrained_1", "twin_jepa_random_1")
+    keys = [f"s/folds-{fold}/seed-0/{model}" for fold in (0, 1) for model in models]
+    keys += [f"drive_by/blocked-0/seed-0/{heads}_{arm}" for heads in KINDS for arm in BACKBONES]
+    metrics = ("l1_rsrp_db", "top1", "top3", "ade_m", "mae_db")
+    rows = {
+        key: {"windows": [10] * 8, "seconds": 1.0, **{name: rng.uniform(1, 9, 8).tolist() for name in metrics}}
+        for key in keys
+    }
+    results = Results({**rows, "twin/data": {"seconds": 1.0}}, ["s"])
+    write_json(tmp_path / "found.json", results.numbers())
+    found, page = (
+        json.loads((tmp_path / "found.json").read_text()),
+        results.page("nano", {"folds": [0, 1], "seeds": 1}, 1),
+    )
+
+    def starred(told, equal=0.0):
+        low, high = told["ci95"]
+        return f"{as_printed(told, sign=not equal)}{'' if low <= equal <= high else '*'}"
+
+    assert found["values"]["s"].keys() == set(models)
+    for model, values in found["values"]["s"].items():
+        assert f"| {model} | {as_printed(values['l1_rsrp_db'])} ({values['top1']['value']:.3f}) |" in page
+        assert f"| {model} | {values['ade_m']['value']:.3f} / {values['mae_db']['value']:.3f} |" in page
+    for heads in KINDS:
+        arms = [found["values"]["drive_by"][f"{heads}_{arm}"] for arm in BACKBONES]
+        cells = [f"{as_printed(one['l1_rsrp_db'])} ({one['top1']['value']:.3f})" for one in arms]
+        apart = found["differences"]["drive_by"][f"{heads}_pretrained - {heads}_random"]
+        assert f"| {heads} | {' | '.join(cells)} | {starred(apart)} |" in page
+    pairs = {pair: told for pair, told in found["differences"]["s"].items() if told}
+    for pair, told in pairs.items():
+        assert f"| {pair} | {starred(told)} |" in page
+    assert pairs.keys() == {f"twin_jepa_pretrained_1 - {rival}" for rival in ("gru_cascade", "twin_jepa_random_1")}
+    goals = found["goals"]["s"]
+    assert f"| best | {goals['best']} |" in page
+    assert f"| ratio of power lost | {starred(goals['ratio of power lost'], 1.0)} |" in page
+    for name in ("difference in top-1", "displacement error, kalman"):
+        assert f"| {name} | {starred(goals[name])} |" in page
+
+
 def test_what_is_wrong_with_the_request_is_said_before_anything_is_made(tmp_path, dataset):
     with pytest.raises(UserError, match="--data"):
         run(tmp_path / "a")
@@ -172,7 +214,9 @@ def test_a_run_that_stops_after_a_seed_leaves_its_page(finished, dataset, tmp_pa
     with pytest.raises(KeyboardInterrupt):
         run(out, [dataset], "nano")
     assert "1 folds, 1 seed of 2: against the best baseline" in (out / "real_data.md").read_text()
-    assert not [key for key in json.loads((out / "real_data.json").read_text()) if "seed-1/gru" in key]
+    told = json.loads((out / "real_data.json").read_text())
+    assert told["budget"]["seeds"] == 1
+    assert not [key for key in told["rows"] if "seed-1/gru" in key]
 
 
 @pytest.mark.long

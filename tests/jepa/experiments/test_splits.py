@@ -65,8 +65,8 @@ def test_the_same_drives_drawn_for_both_take_out_what_makes_a_drive_hard():
 
 def test_every_model_has_a_row_under_every_split_and_the_paper_has_its_own(made):
     _, found, page = made
-    assert list(found["models"]) == ["jepa", "gru_cascade", "position_knn"]
-    for model, by_split in found["models"].items():
+    assert list(found["rows"]) == ["jepa", "gru_cascade", "position_knn"]
+    for model, by_split in found["rows"].items():
         assert list(by_split) == ["paper", "blocked", "folds"]
         for split in by_split:
             assert f"| {model} | {split} |" in page
@@ -83,7 +83,7 @@ def test_the_page_tells_the_leak_and_the_differences_of_the_rows(made):
     ((row,),) = found["leaks"]["paper"]
     assert row["neighbour"] > 0.5
     assert lines["paper"].endswith(f"| {row['neighbour']:.3f} | {row['touched']:.3f} |")
-    rows = found["models"]["position_knn"]
+    rows = found["rows"]["position_knn"]
     means = {
         split: sum(np.sum(row["top1"]) for (row,) in rows[split])
         / sum(np.sum(row["windows"]) for (row,) in rows[split])
@@ -92,6 +92,18 @@ def test_the_page_tells_the_leak_and_the_differences_of_the_rows(made):
     (line,) = [line for line in page.splitlines() if line.startswith("| position_knn | paper - blocked |")]
     told = dict(zip(METRICS, line.split("|")[4:-1], strict=True))["top1"]
     assert float(told.split()[0]) == pytest.approx(means["paper"] - means["blocked"], abs=6e-4)
+
+
+def test_the_json_holds_what_the_page_prints(made, as_printed):
+    _, found, page = made
+    assert found["budget"]["name"] == "quick"
+    for model, by_split in found["values"].items():
+        for split, values in by_split.items():
+            assert f"| {model} | {split} | {' | '.join(as_printed(values[metric]) for metric in METRICS)} |" in page
+        for pair, told in found["differences"][model].items():
+            printed = " | ".join(as_printed(told[metric], sign=True) for metric in METRICS)
+            assert f"| {model} | {pair} | {told['drives']} | {printed} |" in page
+    assert found["values"].keys() == found["differences"].keys() == found["rows"].keys()
 
 
 def test_a_second_run_computes_nothing_again(made, five, monkeypatch, capsys):

@@ -2,7 +2,8 @@
 
 import pytest
 
-from jepa.experiments.table import RowStore, markdown_table
+from jepa.experiments import levers, sensors, study, table3, transfer
+from jepa.experiments.table import RowStore, check_stamp, markdown_table
 from twin.errors import UserError
 
 
@@ -23,6 +24,29 @@ def test_rows_of_two_budgets_never_meet(tmp_path):
     RowStore(tmp_path, {"epochs": 3, "width": 64})
     with pytest.raises(UserError, match=r"differs in epochs.*--out"):
         RowStore(tmp_path, {"epochs": 4, "width": 64})
+
+
+def test_what_is_known_of_a_budget_is_compared_before_anything_is_made(tmp_path):
+    check_stamp(tmp_path, {"epochs": 4})
+    RowStore(tmp_path, {"epochs": 3, "data": "made with it"})
+    check_stamp(tmp_path, {"epochs": 3})
+    with pytest.raises(UserError, match=r"differs in epochs\).*--out"):
+        check_stamp(tmp_path, {"epochs": 4})
+    with pytest.raises(UserError, match=r"differs in data\)"):
+        RowStore(tmp_path, {"epochs": 3})
+
+
+@pytest.mark.parametrize(
+    ("experiment", "maker"), [(table3, study), (levers, levers), (transfer, transfer), (sensors, sensors)]
+)
+def test_a_budget_that_is_refused_makes_no_recordings(experiment, maker, tmp_path, monkeypatch):
+    """They would join those that are there, and the rows would no longer be of their recordings."""
+    RowStore(tmp_path / "rows", {"name": "default", "data": "some"})
+    for name in ("generate_dataset", "stand_ins", "_generated"):
+        if hasattr(maker, name):
+            monkeypatch.setattr(maker, name, lambda *_, **__: pytest.fail("recordings are made"))
+    with pytest.raises(UserError, match="holds rows of another budget"):
+        experiment.run(tmp_path, budget="quick")
 
 
 def test_a_row_that_fails_leaves_nothing_behind(tmp_path):
