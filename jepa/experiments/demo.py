@@ -14,9 +14,9 @@ from rich.console import Console
 
 from jepa import workflows
 from jepa.config import PretrainConfig, preset
-from jepa.experiments.in_view import in_view
-from jepa.experiments.reports import report_table
-from jepa.experiments.table import write_json
+from jepa.experiments.on_twin.in_view import in_view
+from jepa.experiments.pages.tables import report_table
+from jepa.experiments.results.store import write_json
 from jepa.shipped import shipped_checkpoint
 from twin.console import progress_bar
 from twin.errors import UserError

@@ -11,12 +11,13 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Float
 
-from jepa.experiments.canvas import Interval, check_that_figures_can_be_drawn
-from jepa.experiments.comparison import Estimate, Sums
-from jepa.experiments.drawing import Caption, against_horizon, bars, cdf, mismatch
-from jepa.experiments.rows import QUANTILES, Rows, by_step, cells, estimate, estimates, numbers_of_page
-from jepa.experiments.study import Study
-from jepa.experiments.table import markdown_table, write_json
+from jepa.experiments.on_twin.study import Study
+from jepa.experiments.pages.canvas import Interval, check_that_figures_can_be_drawn
+from jepa.experiments.pages.drawing import Caption, against_horizon, bars, cdf, mismatch
+from jepa.experiments.pages.tables import markdown_table
+from jepa.experiments.results.comparison import Estimate, Sums
+from jepa.experiments.results.rows import QUANTILES, Rows, by_step, cells, estimate, estimates, numbers_of_page
+from jepa.experiments.results.store import write_json
 from jepa.experiments.table3 import METRICS, PAPER_JEPA, printed_cells
 
 __all__ = ["ORDER", "TASKS", "run"]

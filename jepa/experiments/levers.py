@@ -18,14 +18,15 @@ from typing import Any
 import torch
 
 from jepa.config import PretrainConfig, preset
-from jepa.experiments.backbones import epochs_of, heads_row, pretraining_row, some_windows, steps_in
-from jepa.experiments.comparison import Estimate, difference, mean
-from jepa.experiments.in_view import in_view
+from jepa.experiments.on_sites.backbones import epochs_of, heads_row, pretraining_row, some_windows, steps_in
+from jepa.experiments.on_sites.sites import Place, checked_hashes, made, row_of, stand_ins, sums_at, values_at
+from jepa.experiments.on_twin.in_view import in_view
+from jepa.experiments.pages.tables import markdown_table
 from jepa.experiments.real_data import HEADS
-from jepa.experiments.rows import numbers_of_page, values_at
-from jepa.experiments.side_by_side import Job, as_json, compute_rows
-from jepa.experiments.sites import Place, checked_hashes, made, row_of, stand_ins, sums_at
-from jepa.experiments.table import RowStore, check_stamp, markdown_table, recipe, write_json
+from jepa.experiments.results.comparison import Estimate, difference, mean
+from jepa.experiments.results.rows import numbers_of_page
+from jepa.experiments.results.side_by_side import Job, as_json, compute_rows
+from jepa.experiments.results.store import RowStore, check_stamp, recipe, write_json
 from jepa.experiments.transfer import TWIN
 from jepa.frames import FrameStore
 from jepa.head_training import train_heads

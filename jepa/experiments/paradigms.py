@@ -9,12 +9,13 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from jepa.experiments.canvas import check_that_figures_can_be_drawn
-from jepa.experiments.comparison import Estimate
-from jepa.experiments.drawing import Caption, bars
-from jepa.experiments.rows import Ordering, cells, estimates, judged, numbers_of_page
-from jepa.experiments.study import HeadSetup, Place, Study
-from jepa.experiments.table import markdown_table, write_json
+from jepa.experiments.on_twin.study import HeadSetup, Place, Study
+from jepa.experiments.pages.canvas import check_that_figures_can_be_drawn
+from jepa.experiments.pages.drawing import Caption, bars
+from jepa.experiments.pages.tables import markdown_table
+from jepa.experiments.results.comparison import Estimate
+from jepa.experiments.results.rows import Ordering, cells, estimates, judged, numbers_of_page
+from jepa.experiments.results.store import write_json
 from jepa.experiments.table3 import METRICS, PAPER, PAPER_DEFAULT, passes, printed_cells
 
 __all__ = ["run"]

@@ -14,10 +14,11 @@ from typing import Any
 import numpy as np
 import torch
 
-from jepa.experiments.comparison import Estimate, Sums
-from jepa.experiments.rows import Rows, cells, estimate, numbers_of_page
-from jepa.experiments.study import Place, Study
-from jepa.experiments.table import markdown_table, write_json
+from jepa.experiments.on_twin.study import Place, Study
+from jepa.experiments.pages.tables import markdown_table
+from jepa.experiments.results.comparison import Estimate, Sums
+from jepa.experiments.results.rows import Rows, cells, estimate, numbers_of_page
+from jepa.experiments.results.store import write_json
 from jepa.experiments.table3 import METRICS, PAPER_JEPA, printed_cells
 from jepa.frames import FrameStore
 from jepa.metrics import BOOTSTRAP_DRAWS, tail_share

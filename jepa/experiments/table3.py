@@ -13,10 +13,11 @@ from typing import Any
 
 import numpy as np
 
-from jepa.experiments.comparison import Estimate, Verdict, of_paper
-from jepa.experiments.rows import Ordering, Rows, apart, cells, estimates, judged, numbers_of_page
-from jepa.experiments.study import HEADS_AS_PUBLISHED, HeadSetup, Place, Study
-from jepa.experiments.table import markdown_table, write_json
+from jepa.experiments.on_twin.study import HEADS_AS_PUBLISHED, HeadSetup, Place, Study
+from jepa.experiments.pages.tables import markdown_table
+from jepa.experiments.results.comparison import Estimate, Verdict, of_paper
+from jepa.experiments.results.rows import Ordering, Rows, apart, cells, estimates, judged, numbers_of_page
+from jepa.experiments.results.store import write_json
 
 __all__ = ["METRICS", "PAPER", "PAPER_DEFAULT", "PAPER_JEPA", "passes", "printed_cells", "run"]
 

@@ -27,8 +27,9 @@ from jepa.complexity import (
     profiled_flops,
     rounds_to,
 )
-from jepa.experiments.costs import Part, parts
-from jepa.experiments.table import RowStore, markdown_table, write_json
+from jepa.complexity.parts import Part, parts
+from jepa.experiments.pages.tables import markdown_table
+from jepa.experiments.results.store import RowStore, write_json
 from jepa.tokenizers import TOKENIZERS
 from jepa.windows import T_OBS, T_WINDOW
 from twin.console import progress_bar

@@ -25,14 +25,14 @@ import numpy as np
 import torch
 
 from jepa.config import PretrainConfig, preset
-from jepa.experiments.backbones import heads_row, pretraining_row
-from jepa.experiments.canvas import check_that_figures_can_be_drawn
-from jepa.experiments.rival import PLAN as RIVAL_PLAN
-from jepa.experiments.rival import pretrain_rival, rival_row
-from jepa.experiments.side_by_side import Job, as_json, compute_rows
-from jepa.experiments.sites import Place, checked_hashes, gathered, made, row_of, stand_ins
-from jepa.experiments.table import RowStore, check_stamp, recipe, write_json
-from jepa.experiments.transfer_page import ALL, Count, Results
+from jepa.experiments.on_sites.backbones import heads_row, pretraining_row
+from jepa.experiments.on_sites.rival import PLAN as RIVAL_PLAN
+from jepa.experiments.on_sites.rival import pretrain_rival, rival_row
+from jepa.experiments.on_sites.sites import Place, checked_hashes, gathered, made, row_of, stand_ins
+from jepa.experiments.pages.canvas import check_that_figures_can_be_drawn
+from jepa.experiments.pages.transfer import ALL, Count, Results
+from jepa.experiments.results.side_by_side import Job, as_json, compute_rows
+from jepa.experiments.results.store import RowStore, check_stamp, recipe, write_json
 from jepa.frames import FrameStore
 from jepa.head_training import train_heads
 from jepa.inputs import Normalisers

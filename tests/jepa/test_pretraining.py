@@ -9,7 +9,7 @@ import torch
 from jepa.bench.given import drive, frames_of
 from jepa.checkpoint import load_checkpoint
 from jepa.config import InputConfig, preset
-from jepa.experiments.backbones import pretraining_row
+from jepa.experiments.on_sites.backbones import pretraining_row
 from jepa.inputs import Normalisers, WindowInputs
 from jepa.model import JepaModel
 from jepa.pretraining import new_model, pretrain
@@ -80,7 +80,7 @@ def by_experiment(dataset, store, config, run):
 
 @pytest.mark.parametrize("way", [by_command, by_experiment])
 def test_each_way_of_changing_the_drives_trains_weights_of_its_own(dataset, store, tmp_path, monkeypatch, way):
-    monkeypatch.setattr("jepa.experiments.backbones.pick_device", lambda _: torch.device("cpu"))
+    monkeypatch.setattr("jepa.experiments.on_sites.backbones.pick_device", lambda _: torch.device("cpu"))
 
     def trained(name, *settings):
         config = preset("small", [*TINY, "batch_size=32", "inputs.frame=site", *settings])

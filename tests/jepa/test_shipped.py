@@ -10,7 +10,7 @@ import torch
 from jepa import workflows
 from jepa.checkpoint import load_checkpoint
 from jepa.config import preset
-from jepa.experiments.in_view import in_view
+from jepa.experiments.on_twin.in_view import in_view
 from jepa.frames import FrameStore
 from jepa.predictor import JepaPredictor
 from jepa.runs import open_run

@@ -20,7 +20,7 @@ from jepa.baselines.gru_cascade import GruCascade
 from jepa.baselines.m2beamllm import M2BeamLlm
 from jepa.baselines.transformer import Transformer
 from jepa.baselines.vision_position import VisionPosition
-from jepa.experiments.study import Place, Study
+from jepa.experiments.on_twin.study import Place, Study
 from jepa.frames import TARGETS, Dataset, Episode, FrameStore
 from jepa.samples import Samples
 from jepa.splits import make_split

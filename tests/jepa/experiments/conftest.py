@@ -5,7 +5,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from jepa.experiments import study, table3
+from jepa.experiments import table3
+from jepa.experiments.on_twin import study
 from twin.recording import Recording
 from twin.sensors.images import encode_jpeg
 

@@ -8,7 +8,7 @@ import torch
 
 from jepa import workflows
 from jepa.experiments import checkpoint
-from jepa.experiments.reports import COLUMNS
+from jepa.experiments.pages.tables import COLUMNS
 from jepa.frames import FrameStore
 from jepa.predictor import JepaPredictor
 from jepa.splits import make_split

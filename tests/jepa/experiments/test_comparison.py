@@ -6,8 +6,8 @@ from statistics import NormalDist
 import numpy as np
 import pytest
 
-from jepa.experiments.comparison import FEWEST_SEQUENCES, Estimate, Sums, claim, difference, mean, ratio
-from jepa.experiments.table import write_json
+from jepa.experiments.results.comparison import FEWEST_SEQUENCES, Estimate, Sums, claim, difference, mean, ratio
+from jepa.experiments.results.store import write_json
 from twin.errors import UserError
 
 TOLERANCE = 0.12

@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from jepa.experiments import drawing
-from jepa.experiments.canvas import looks_of
-from jepa.experiments.drawing import Caption
+from jepa.experiments.pages import drawing
+from jepa.experiments.pages.canvas import looks_of
+from jepa.experiments.pages.drawing import Caption
 from twin.errors import UserError
 
 pytest.importorskip("matplotlib")

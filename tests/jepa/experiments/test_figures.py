@@ -9,7 +9,7 @@ from PIL import Image
 from jepa import workflows
 from jepa.experiments import figures, table3
 from jepa.experiments.figures import TASKS, run
-from jepa.experiments.study import Study
+from jepa.experiments.on_twin.study import Study
 from jepa.frames import FrameStore
 from jepa.predictor import JepaPredictor
 from jepa.samples import Samples

@@ -10,8 +10,9 @@ import torch
 from jepa.checkpoint import load_checkpoint
 from jepa.config import preset
 from jepa.config_checks import check_config
-from jepa.experiments import levers, side_by_side
+from jepa.experiments import levers
 from jepa.experiments.levers import LEVERS, run
+from jepa.experiments.results import side_by_side
 from jepa.frames import FrameStore
 from jepa.pretraining import new_model
 from jepa.splits import make_split

@@ -7,7 +7,7 @@ import pytest
 
 from jepa.evaluate import TASKS, measures_of
 from jepa.experiments import paradigms
-from jepa.experiments.study import Place, Study
+from jepa.experiments.on_twin.study import Place, Study
 from jepa.experiments.table3 import METRICS
 from jepa.frames import FrameStore
 from jepa.predictor import JepaPredictor

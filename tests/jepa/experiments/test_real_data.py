@@ -7,10 +7,11 @@ import numpy as np
 import pytest
 
 from jepa.config import load_config
-from jepa.experiments import real_data, side_by_side
+from jepa.experiments import real_data
+from jepa.experiments.pages.real_data import BACKBONES, KINDS, Results
 from jepa.experiments.real_data import Budget, run
-from jepa.experiments.real_data_page import BACKBONES, KINDS, Results
-from jepa.experiments.table import write_json
+from jepa.experiments.results import side_by_side
+from jepa.experiments.results.store import write_json
 from jepa.frames import FrameStore
 from jepa.inputs import Normalisers
 from jepa.preprocess import Normaliser

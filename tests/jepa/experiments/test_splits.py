@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 import torch
 
-from jepa.experiments.comparison import Sums, difference
+from jepa.experiments.on_twin.study import Study
+from jepa.experiments.results.comparison import Sums, difference
 from jepa.experiments.splits import flattery, leak, pooled, run
-from jepa.experiments.study import Study
 from jepa.splits import make_split
 from twin.errors import UserError
 

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from jepa.experiments import table3
-from jepa.experiments.budgets import BUDGETS
-from jepa.experiments.study import Study
+from jepa.experiments.on_twin.budgets import BUDGETS
+from jepa.experiments.on_twin.study import Study
 
 DRIVES = 8
 

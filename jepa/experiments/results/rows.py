@@ -11,10 +11,8 @@ import numpy as np
 import torch
 
 from jepa.evaluate import measures_of
-from jepa.experiments.comparison import Claim, Direction, Estimate, Sums, claim, difference, mean
-from jepa.experiments.side_by_side import as_json
-from jepa.experiments.sites import METRICS as SITE_METRICS
-from jepa.experiments.sites import sums_at
+from jepa.experiments.results.comparison import Claim, Direction, Estimate, Sums, claim, difference, mean
+from jepa.experiments.results.side_by_side import as_json
 from jepa.frames import FrameStore
 from jepa.metrics import mismatch_histogram
 from jepa.predict import Output
@@ -37,7 +35,6 @@ __all__ = [
     "ranks",
     "summary",
     "sums",
-    "values_at",
 ]
 
 Rows = list[list[dict[str, Any]]]
@@ -85,19 +82,6 @@ def estimates(rows: Sequence[Sequence[Mapping[str, Any]]], metrics: Iterable[str
     """Metrics of a model, without those of tasks that it does not do."""
     found = {metric: sums(rows, metric) for metric in metrics}
     return {metric: estimate(summed, metric) for metric, summed in found.items() if summed}
-
-
-def values_at(rows: Mapping[str, Mapping[str, Any]], sites: Iterable[str]) -> dict[str, dict[str, dict[str, Estimate]]]:
-    """By site and model every metric, of rows that are kept by `sites.Place.key`."""
-    found: dict[str, dict[str, dict[str, Estimate]]] = {}
-    for site in sites:
-        keys = [key for key, row in rows.items() if key.startswith(f"{site}/") and "windows" in row]
-        own = {key: rows[key] for key in keys}
-        found[site] = {}
-        for model in dict.fromkeys(key.rsplit("/", 1)[1] for key in keys):
-            summed = {metric: sums_at(own, site, model, metric) for _, metric in SITE_METRICS}
-            found[site][model] = {metric: estimate(one, metric) for metric, one in summed.items() if one}
-    return found
 
 
 def cells(found: Mapping[str, Estimate], metrics: Iterable[str], decimals: int = 3, sign: bool = False) -> list[str]:

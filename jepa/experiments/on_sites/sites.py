@@ -5,7 +5,7 @@ for means, intervals over sequences and paired differences.
 """
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -14,9 +14,10 @@ from typing import Any
 import numpy as np
 
 from jepa.evaluate import measures_of
-from jepa.experiments.comparison import Sums
-from jepa.experiments.in_view import in_view
-from jepa.experiments.side_by_side import processes_here
+from jepa.experiments.on_twin.in_view import in_view
+from jepa.experiments.results.comparison import Estimate, Sums
+from jepa.experiments.results.rows import estimate
+from jepa.experiments.results.side_by_side import processes_here
 from jepa.frames import FrameStore
 from jepa.predict import Output
 from jepa.samples import Samples
@@ -24,7 +25,7 @@ from jepa.splits import Split, make_split
 from twin.errors import UserError
 from twin.generation import generate_dataset
 
-__all__ = ["METRICS", "Place", "checked_hashes", "gathered", "made", "row_of", "stand_ins", "sums_at"]
+__all__ = ["METRICS", "Place", "checked_hashes", "gathered", "made", "row_of", "stand_ins", "sums_at", "values_at"]
 
 STAND_INS = ("street_canyon", "deepsense32")
 """Scenarios of the twin: neither is drawn as `drive_by` is."""
@@ -92,6 +93,19 @@ def sums_at(rows: Mapping[str, Mapping[str, Any]], site: str, model: str, metric
         if key.startswith(f"{site}/") and key.endswith(f"/{model}") and metric in row:
             folds.setdefault(key.split("/")[1], []).append(row)
     return Sums.of(folds.values(), metric) if folds else None
+
+
+def values_at(rows: Mapping[str, Mapping[str, Any]], sites: Iterable[str]) -> dict[str, dict[str, dict[str, Estimate]]]:
+    """By site and model every metric."""
+    found: dict[str, dict[str, dict[str, Estimate]]] = {}
+    for site in sites:
+        keys = [key for key, row in rows.items() if key.startswith(f"{site}/") and "windows" in row]
+        own = {key: rows[key] for key in keys}
+        found[site] = {}
+        for model in dict.fromkeys(key.rsplit("/", 1)[1] for key in keys):
+            summed = {metric: sums_at(own, site, model, metric) for _, metric in METRICS}
+            found[site][model] = {metric: estimate(one, metric) for metric, one in summed.items() if one}
+    return found
 
 
 def stand_ins(out: Path, episodes: int, frames: int | None) -> list[Path]:

@@ -1,11 +1,9 @@
-"""Evaluation objects of several models as one table."""
+"""Markdown tables, of any rows and of evaluation objects of several models."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from jepa.experiments.table import markdown_table
-
-__all__ = ["COLUMNS", "report_table"]
+__all__ = ["COLUMNS", "markdown_table", "report_table"]
 
 COLUMNS = (
     ("ADE m", "localization", "ade_m"),
@@ -34,3 +32,10 @@ def _cell(metric: Mapping[str, Any] | None) -> str:
         return f"{metric['value']:.3f}"
     low, high = metric["ci95"]
     return f"{metric['value']:.3f} [{low:.3f}, {high:.3f}]"
+
+
+def markdown_table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    """A GitHub-flavoured Markdown table."""
+    lines = ["| " + " | ".join(header) + " |", "|" + "---|" * len(header)]
+    lines += ["| " + " | ".join(row) + " |" for row in rows]
+    return "\n".join(lines)

@@ -11,7 +11,7 @@ from typing import Any
 from jepa.baselines.gru_cascade import PLAN, GruCascade
 from jepa.checkpoint import load_tensors, save_tensors
 from jepa.config import preset
-from jepa.experiments.sites import row_of
+from jepa.experiments.on_sites.sites import row_of
 from jepa.samples import Samples
 from jepa.training import Plan
 from jepa.workflows import pick_device

@@ -7,10 +7,9 @@ from functools import cached_property
 from typing import Any
 
 from jepa.baselines import BASELINES, RADIO_BASELINES, InterpolationCeiling
-from jepa.experiments.comparison import Estimate, Sums, difference, ratio
-from jepa.experiments.rows import values_at
-from jepa.experiments.sites import sums_at
-from jepa.experiments.table import markdown_table
+from jepa.experiments.on_sites.sites import sums_at, values_at
+from jepa.experiments.pages.tables import markdown_table
+from jepa.experiments.results.comparison import Estimate, Sums, difference, ratio
 from twin.errors import UserError
 
 __all__ = ["BACKBONES", "KINDS", "TWIN", "Results"]

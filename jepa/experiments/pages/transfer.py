@@ -8,10 +8,10 @@ from typing import Any
 
 import numpy as np
 
-from jepa.experiments.comparison import Claim, Sums, claim, difference, mean
-from jepa.experiments.drawing import Caption, saved_drives
-from jepa.experiments.sites import METRICS, sums_at
-from jepa.experiments.table import markdown_table
+from jepa.experiments.on_sites.sites import METRICS, sums_at
+from jepa.experiments.pages.drawing import Caption, saved_drives
+from jepa.experiments.pages.tables import markdown_table
+from jepa.experiments.results.comparison import Claim, Sums, claim, difference, mean
 
 __all__ = ["ALL", "Count", "Results"]
 

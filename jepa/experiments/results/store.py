@@ -1,16 +1,16 @@
-"""A resumable table: one JSON file a row, written atomically, and the Markdown page that is made of them."""
+"""A resumable table: one JSON file a row, written atomically."""
 
 import hashlib
 import json
 import os
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable
 from operator import methodcaller
 from pathlib import Path
 from typing import Any
 
 from twin.errors import UserError
 
-__all__ = ["RowStore", "check_stamp", "markdown_table", "recipe", "write_json"]
+__all__ = ["RowStore", "check_stamp", "recipe", "write_json"]
 
 
 STAMP = "budget.json"
@@ -94,10 +94,3 @@ def write_json(path: Path, value: dict[str, Any]) -> None:
         file.flush()
         os.fsync(file.fileno())
     draft.replace(path)
-
-
-def markdown_table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    """A GitHub-flavoured Markdown table."""
-    lines = ["| " + " | ".join(header) + " |", "|" + "---|" * len(header)]
-    lines += ["| " + " | ".join(row) + " |" for row in rows]
-    return "\n".join(lines)

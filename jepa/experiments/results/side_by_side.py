@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 
-from jepa.experiments.table import RowStore
+from jepa.experiments.results.store import RowStore
 from twin.console import progress_bar
 from twin.workers import processes
 

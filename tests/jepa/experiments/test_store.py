@@ -2,8 +2,10 @@
 
 import pytest
 
-from jepa.experiments import levers, sensors, study, table3, transfer
-from jepa.experiments.table import RowStore, check_stamp, markdown_table
+from jepa.experiments import levers, sensors, table3, transfer
+from jepa.experiments.on_twin import study
+from jepa.experiments.pages.tables import markdown_table
+from jepa.experiments.results.store import RowStore, check_stamp
 from twin.errors import UserError
 
 

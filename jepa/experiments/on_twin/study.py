@@ -18,11 +18,11 @@ import torch
 from jepa import workflows
 from jepa.config import PretrainConfig, load_config, preset
 from jepa.evaluate import TASKS
-from jepa.experiments.budgets import BUDGETS
-from jepa.experiments.in_view import in_view
-from jepa.experiments.rows import Rows, ranks, summary
-from jepa.experiments.side_by_side import as_json
-from jepa.experiments.table import RowStore, check_stamp, recipe
+from jepa.experiments.on_twin.budgets import BUDGETS
+from jepa.experiments.on_twin.in_view import in_view
+from jepa.experiments.results.rows import Rows, ranks, summary
+from jepa.experiments.results.side_by_side import as_json
+from jepa.experiments.results.store import RowStore, check_stamp, recipe
 from jepa.frames import TARGETS, FrameStore
 from jepa.predict import Output
 from jepa.predictor import JepaPredictor

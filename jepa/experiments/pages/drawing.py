@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import ArrayLike
 
-from jepa.experiments.canvas import (
+from jepa.experiments.pages.canvas import (
     Caption,
     Interval,
     blank_figure,

@@ -1,0 +1,1 @@
+"""What experiments on real sites, or on twins that stand in for them, share."""

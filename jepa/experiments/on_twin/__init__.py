@@ -1,0 +1,1 @@
+"""What experiments on the twin's recordings share."""

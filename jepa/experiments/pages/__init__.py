@@ -1,0 +1,1 @@
+"""What experiments write: tables and figures, and the pages that are too long for their experiment."""
