@@ -27,7 +27,7 @@ from jepa.complexity import (
     profiled_flops,
     rounds_to,
 )
-from jepa.complexity.parts import Part, parts
+from jepa.complexity.modules import Part, parts
 from jepa.experiments.pages.tables import markdown_table
 from jepa.experiments.results.store import RowStore, write_json
 from jepa.tokenizers import TOKENIZERS

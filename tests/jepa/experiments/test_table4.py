@@ -6,8 +6,8 @@ import pytest
 import torch
 
 from jepa.baselines import BASELINES
-from jepa.complexity import PAPER, Printed, parts, rounds_to
-from jepa.complexity.parts import Part, parts
+from jepa.complexity import PAPER, Printed, modules, rounds_to
+from jepa.complexity.modules import Part, parts
 from jepa.experiments import table4
 from jepa.experiments.table4 import Budget, run
 from twin.errors import UserError
@@ -89,7 +89,7 @@ def test_every_baseline_that_costs_something_is_measured():
 
 
 def test_a_backbone_reads_the_real_window(monkeypatch):
-    part = parts._backbone(16)
+    part = modules._backbone(16)
     seen, asked = part.inputs
     assert (seen.shape[1], asked.shape[1]) == (8 * 43, 5 * 43)
     assert part.call(*part.inputs).shape == (1, 13 * 43, 16)
