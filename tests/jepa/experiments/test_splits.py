@@ -8,7 +8,7 @@ import torch
 
 from jepa.experiments.on_twin.study import Study
 from jepa.experiments.results.comparison import Sums, difference
-from jepa.experiments.splits import flattery, leak, pooled, run
+from jepa.experiments.splits import aligned, flattery, leak, pooled, run
 from jepa.splits import make_split
 from twin.errors import UserError
 
@@ -61,6 +61,18 @@ def test_the_same_drives_drawn_for_both_take_out_what_makes_a_drive_hard():
     squares = flattery(Sums(4.0 * windows, windows), Sums(9.0 * windows, windows), same_drives=True, root=True)
     assert squares.value == pytest.approx(-1)
     assert flattery(Sums(hard[1:2], windows[:1]), leaky, same_drives=False).interval is None
+
+
+def test_a_drive_of_which_one_split_tested_nothing_does_not_keep_the_others_from_being_drawn_for_both():
+    windows = np.full(10, 5)
+    honest = [*range(10)], Sums(windows * np.arange(10.0), windows)
+    leaky = [*range(9)], Sums(windows[:9] * (np.arange(9.0) - 1), windows[:9])
+    one, two = aligned(leaky, honest)
+    assert one.windows.tolist() == [*windows[:9], 0]
+    assert two.sums.tolist() == honest[1].sums.tolist()
+    assert flattery(one, two, same_drives=True).value == pytest.approx(3 - 4.5)
+    half = [0, 1, 2, 3, 4], Sums(leaky[1].sums[:5], windows[:5])
+    assert aligned(half, honest) is None
 
 
 def test_every_model_has_a_row_under_every_split_and_the_paper_has_its_own(made):
