@@ -2,8 +2,8 @@
 
 Under `paper` overlapping windows are shuffled: most test windows have a neighbour in training that differs by one
 frame. `blocked` tests the last fifth of the drives, `folds` every drive once. The windows that are tested differ from
-split to split, so that nothing is paired by window: where two splits test nearly the same drives, as `paper` and `folds`
-do, the same drives are drawn for both, otherwise each draws its own.
+split to split, so that nothing is paired by window: where two splits test nearly the same drives, as `paper` and
+`folds` do, the same drives are drawn for both, otherwise each draws its own.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -25,7 +25,7 @@ from jepa.metrics import BOOTSTRAP_DRAWS, tail_share
 from jepa.splits import FOLDS, make_split
 from jepa.windows import T_WINDOW
 
-__all__ = ["SPLITS", "aligned", "flattery", "leak", "pooled", "run"]
+__all__ = ["SPLITS", "drawn_together", "flattery", "leak", "pooled", "run"]
 
 SPLITS = {"paper": (0,), "blocked": (0,), "folds": tuple(range(FOLDS))}
 """Folds of every split."""
@@ -108,7 +108,7 @@ def _leak(study: Study, place: Place) -> dict[str, Any]:
     return leak(study.radio, place.split, place.fold, place.seed)
 
 
-def pooled(rows: Rows, metric: str) -> tuple[list[int], Sums]:
+def pooled(rows: Rows, metric: str) -> "Drives":
     """The drives that folds and seeds tested, and a metric over all their tested windows.
 
     Under `paper` each seed tests other windows, so that those of a drive are joined, not averaged.
@@ -124,47 +124,50 @@ def pooled(rows: Rows, metric: str) -> tuple[list[int], Sums]:
     return drives, Sums(sums, windows)
 
 
-def aligned(leaky: tuple[list[int], Sums], honest: tuple[list[int], Sums]) -> tuple[Sums, Sums] | None:
-    """Both over the drives of either, where nearly all are of both; a drive that one did not test has no window there.
-
-    By chance no window of a short drive is tested under `paper`.
-    """
-    every = sorted({*leaky[0], *honest[0]})
-    if len({*leaky[0]} & {*honest[0]}) < NEARLY_ALL * len(every):
-        return None
-    found = []
-    for drives, summed in (leaky, honest):
-        at = np.searchsorted(every, drives)
-        sums, windows = np.zeros(len(every)), np.zeros(len(every), int)
-        sums[at], windows[at] = summed.sums, summed.windows
-        found.append(Sums(sums, windows))
-    return found[0], found[1]
+Drives = tuple[list[int], Sums]
+"""Drives that a split tests, and a metric over their windows."""
 
 
-def flattery(leaky: Sums, honest: Sums, *, same_drives: bool, root: bool = False) -> Estimate:
+def drawn_together(leaky: Drives, honest: Drives) -> bool:
+    """Whether both splits test nearly the same drives: of a short one `paper` may test no window, by chance."""
+    return len({*leaky[0]} & {*honest[0]}) >= NEARLY_ALL * len({*leaky[0]} | {*honest[0]})
+
+
+def flattery(leaky: Drives, honest: Drives, root: bool = False) -> Estimate:
     """Mean under the leaky split less mean under an honest one, and its 95 % interval over drives.
 
+    Where both test nearly the same drives a draw holds the same of both, and what makes a drive easy or hard falls out;
+    otherwise each is drawn for itself, which gives a wider interval.
+
     Args:
-        same_drives: the drives of both are the same, in one order: then a draw holds the same of both, and what makes a
-            drive easy or hard falls out. Otherwise each is drawn for itself, which gives a wider interval.
         root: of two mean squares, the difference of the roots.
     """
+    together = drawn_together(leaky, honest)
+    every = sorted({*leaky[0], *honest[0]})
+    first, second = (_over(every if together else drives, drives, summed) for drives, summed in (leaky, honest))
 
-    def value(sums: Sums, drawn: np.ndarray) -> np.ndarray:
-        means: np.ndarray = sums.sums[drawn].sum(-1) / sums.windows[drawn].sum(-1)
+    def value(pair: np.ndarray, drawn: np.ndarray) -> np.ndarray:
+        sums, windows = pair[:, drawn].sum(-1)
+        means: np.ndarray = sums / windows
         return np.sqrt(means) if root else means
 
-    counts = len(leaky.sums), len(honest.sums)
-    whole = [np.arange(count) for count in counts]
-    difference = float(value(leaky, whole[0]) - value(honest, whole[1]))
+    counts = first.shape[1], second.shape[1]
+    difference = float(value(first, np.arange(counts[0])) - value(second, np.arange(counts[1])))
     if min(counts) == 1:
         return Estimate(difference, None, 1)
     generator = np.random.default_rng(SEED)
-    first, second = (generator.integers(0, count, (BOOTSTRAP_DRAWS, count)) for count in counts)
-    spread = value(leaky, first) - value(honest, first if same_drives else second)
+    one, other = (generator.integers(0, count, (BOOTSTRAP_DRAWS, count)) for count in counts)
+    spread = value(first, one) - value(second, one if together else other)
     level = tail_share(min(counts))
     low, high = np.quantile(spread, [level, 1 - level])
     return Estimate(difference, (float(low), float(high)), min(counts))
+
+
+def _over(every: Sequence[int], drives: Sequence[int], summed: Sums) -> np.ndarray:
+    """Sums and windows of all drives; one that was not tested has neither."""
+    found = np.zeros((2, len(every)))
+    found[:, np.searchsorted(every, drives)] = summed.sums, summed.windows
+    return found
 
 
 NOTE = """Every model is trained anew under every split, with the same settings. *Neighbour*: share of the test windows
@@ -172,9 +175,9 @@ that share 12 of their 13 frames with a training window; *touched*: that share a
 over whole drives. The paper's row (Scenario 32, D = 128) was measured under its own split; the unit of its RSSI errors
 is unknown."""
 DIFFERENCES = """Mean under `paper` less mean under the other split. The windows differ between the splits, so that
-nothing is paired by window. *Joint*: both splits test nearly the same drives, and each draw takes the same of both. *Apart*:
-each split draws its own drives, and what makes them easy or hard stays in the interval. `paper` trains on 7 of 10
-windows of all drives, `blocked` on 7 of 10 drives, `folds` on 3 of 5."""
+nothing is paired by window. *Joint*: both splits test nearly the same drives, and each draw takes the same of both.
+*Apart*: each split draws its own drives, and what makes them easy or hard stays in the interval. `paper` trains on 7 of
+10 windows of all drives, `blocked` on 7 of 10 drives, `folds` on 3 of 5."""
 HEADER = ("ADE m", "FDE m", "top-1", "top-3", "L1 diff dB", "RSSI RMSE dB", "RSSI MAE dB")
 
 
@@ -219,10 +222,8 @@ def _difference(paper: Rows, other: Rows) -> dict[str, Any]:
     found: dict[str, Any] = {}
     for metric in METRICS:
         leaky, honest = pooled(paper, metric), pooled(other, metric)
-        together = aligned(leaky, honest)
-        found["drives"] = "joint" if together else "apart"
-        one, two = together or (leaky[1], honest[1])
-        found[metric] = flattery(one, two, same_drives=bool(together), root=metric == "rmse_db")
+        found["drives"] = "joint" if drawn_together(leaky, honest) else "apart"
+        found[metric] = flattery(leaky, honest, root=metric == "rmse_db")
     return found
 
 

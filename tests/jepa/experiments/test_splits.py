@@ -8,7 +8,7 @@ import torch
 
 from jepa.experiments.on_twin.study import Study
 from jepa.experiments.results.comparison import Sums, difference
-from jepa.experiments.splits import aligned, flattery, leak, pooled, run
+from jepa.experiments.splits import drawn_together, flattery, leak, pooled, run
 from jepa.splits import make_split
 from twin.errors import UserError
 
@@ -51,28 +51,30 @@ def test_the_same_drives_drawn_for_both_take_out_what_makes_a_drive_hard():
     windows = np.full(12, 10)
     hard = np.arange(12.0)
     leaky, honest = Sums(hard * windows, windows), Sums((hard + 0.5) * windows, windows)
-    joint = flattery(leaky, honest, same_drives=True)
-    apart = flattery(leaky, honest, same_drives=False)
+    drives, others = [*range(12)], [*range(20, 32)]
+    joint, apart = flattery((drives, leaky), (drives, honest)), flattery((drives, leaky), (others, honest))
     assert joint.value == apart.value == pytest.approx(-0.5)
     assert joint.interval == pytest.approx((-0.5, -0.5))
     assert joint.interval == pytest.approx(difference(leaky, honest).interval)
     low, high = apart.interval
     assert low < -2 < 1 < high
-    squares = flattery(Sums(4.0 * windows, windows), Sums(9.0 * windows, windows), same_drives=True, root=True)
+    squares = flattery((drives, Sums(4.0 * windows, windows)), (drives, Sums(9.0 * windows, windows)), root=True)
     assert squares.value == pytest.approx(-1)
-    assert flattery(Sums(hard[1:2], windows[:1]), leaky, same_drives=False).interval is None
+    assert flattery(([40], Sums(hard[1:2], windows[:1])), (drives, leaky)).interval is None
 
 
 def test_a_drive_of_which_one_split_tested_nothing_does_not_keep_the_others_from_being_drawn_for_both():
-    windows = np.full(10, 5)
-    honest = [*range(10)], Sums(windows * np.arange(10.0), windows)
-    leaky = [*range(9)], Sums(windows[:9] * (np.arange(9.0) - 1), windows[:9])
-    one, two = aligned(leaky, honest)
-    assert one.windows.tolist() == [*windows[:9], 0]
-    assert two.sums.tolist() == honest[1].sums.tolist()
-    assert flattery(one, two, same_drives=True).value == pytest.approx(3 - 4.5)
-    half = [0, 1, 2, 3, 4], Sums(leaky[1].sums[:5], windows[:5])
-    assert aligned(half, honest) is None
+    windows = np.full(20, 5)
+    hard = 10 * np.arange(20.0)
+    honest = [*range(20)], Sums(windows * hard, windows)
+    leaky = [*range(19)], Sums(windows[:19] * (hard[:19] - 1), windows[:19])
+    few = [*range(10)], Sums(leaky[1].sums[:10], windows[:10])
+    assert drawn_together(leaky, honest)
+    assert not drawn_together(few, honest)
+    found = flattery(leaky, honest)
+    assert found.value == pytest.approx(np.mean(hard[:19]) - 1 - np.mean(hard))
+    low, high = found.interval
+    assert high - low < 30, "of means of which each has an interval of some 50"
 
 
 def test_every_model_has_a_row_under_every_split_and_the_paper_has_its_own(made):
