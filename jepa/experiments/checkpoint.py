@@ -5,7 +5,6 @@ scored on drives that it has not seen: as they are, with each modality gone at r
 fitted on the same drives. What is evaluated is what was written, not what was trained. A stopped run goes on.
 """
 
-import os
 import shutil
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
@@ -15,12 +14,11 @@ from typing import Any
 from jepa import workflows
 from jepa.config import PretrainConfig, preset
 from jepa.experiments.on_twin.in_view import in_view
+from jepa.experiments.on_twin.recorded import recorded
 from jepa.experiments.pages.tables import report_table
 from jepa.experiments.results.store import write_json
 from jepa.shipped import save_small
-from twin.console import progress_bar
 from twin.errors import UserError
-from twin.generation import generate_dataset
 
 __all__ = ["BUDGETS", "DATA_SEED", "Budget", "run"]
 
@@ -65,7 +63,6 @@ STOOD_IN = "gps"
 """Where it drops out, heads that were trained without it stand in. Those for lost powers would be too large a file."""
 MODALITIES = (*SENSORS, "gps", "rf")
 BASELINES = ("hold_last", "constant_velocity", "kalman", "gru_cascade")
-MOST_WORKERS = 8
 PAGE = "README.md"
 """Written last."""
 
@@ -99,17 +96,7 @@ def run(out: Path, data: Sequence[Path] = (), budget: str = "default") -> None:
 
 def _generated(out: Path, scenario: str, episodes: int, budget: Budget) -> Path:
     place = out / "data" / scenario
-    with progress_bar() as bar:
-        task = bar.add_task(f"{scenario}: generating", total=episodes)
-        generate_dataset(
-            in_view(scenario, out / "scenario"),
-            place,
-            episodes=episodes,
-            frames=budget.frames,
-            seed=DATA_SEED,
-            workers=min(MOST_WORKERS, os.cpu_count() or 1),
-            progress=lambda done, total: bar.update(task, completed=done, total=total),
-        )
+    recorded(in_view(scenario, out / "scenario"), place, episodes, frames=budget.frames, seed=DATA_SEED)
     return place
 
 

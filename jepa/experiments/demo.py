@@ -3,7 +3,6 @@
 Beside it the model that comes with the project, on drives with all sensors that it has not seen: the first replay.
 """
 
-import os
 import shutil
 import time
 from collections.abc import Sequence
@@ -15,12 +14,12 @@ from rich.console import Console
 from jepa import workflows
 from jepa.config import PretrainConfig, preset
 from jepa.experiments.on_twin.in_view import in_view
+from jepa.experiments.on_twin.recorded import recorded
 from jepa.experiments.pages.tables import report_table
 from jepa.experiments.results.store import write_json
 from jepa.shipped import shipped_checkpoint
 from twin.console import progress_bar
 from twin.errors import UserError
-from twin.generation import generate_dataset
 from twin.recording import new_directory, verify_dataset
 from twin.simulator import MODALITIES
 
@@ -44,7 +43,6 @@ BASELINES = (
     "gru_power_position",
     "gru_cascade",
 )
-MOST_WORKERS = 8
 _console = Console(stderr=True)
 
 
@@ -99,17 +97,8 @@ def _predict_with_shipped(run: Path, shown: Path) -> None:
 def _generate(scenario: str | Path, recordings: Path, episodes: int, modalities: Sequence[str]) -> None:
     """Drives of a scenario with some modalities; every byte of them is verified."""
     name = recordings.name
+    recorded(scenario, recordings, episodes, seed=SEED, modalities=modalities)
     with progress_bar() as bar:
-        task = bar.add_task(f"{name}: generating", total=episodes)
-        generate_dataset(
-            scenario,
-            recordings,
-            episodes=episodes,
-            seed=SEED,
-            modalities=modalities,
-            workers=min(MOST_WORKERS, os.cpu_count() or 1),
-            progress=lambda done, total: bar.update(task, completed=done, total=total),
-        )
         task = bar.add_task(f"{name}: verifying", total=episodes)
         every = verify_dataset(recordings, lambda done, total: bar.update(task, completed=done, total=total))
     problems = {name: found for name, found in every.items() if found}

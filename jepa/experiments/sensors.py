@@ -7,7 +7,6 @@ the UE but how often they are there. What stands still is taken away first: the 
 held-out one as well, which needs no labels.
 """
 
-import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -18,12 +17,12 @@ import numpy as np
 from jaxtyping import Bool, Float
 
 from jepa.experiments.on_twin.in_view import in_view
+from jepa.experiments.on_twin.recorded import recorded
 from jepa.experiments.pages.tables import markdown_table
 from jepa.experiments.results.store import RowStore, check_stamp, write_json
 from jepa.metrics import BOOTSTRAP_DRAWS, tail_share
 from twin.console import progress_bar
 from twin.errors import UserError
-from twin.generation import generate_dataset
 from twin.recording import Entry, Recording, dataset_hash, whole_episodes
 
 __all__ = ["BUDGETS", "FEATURES", "Ridge", "run"]
@@ -37,7 +36,6 @@ FOLDS = 4
 """Parts of the episodes; each is the test once, the next one chooses the strength, the others train."""
 STRENGTHS = 10.0 ** np.arange(-7, 3)
 """Strengths of the ridge that are tried, as shares of the variance of the features."""
-MOST_WORKERS = 8
 
 
 def run(out: Path, data: Sequence[Path] = (), budget: str = "default") -> None:
@@ -84,19 +82,8 @@ def _check_holds(entry: Entry) -> None:
 
 def _generated(out: Path, episodes: int) -> Path:
     """The recordings: the scenario, each episode as long as its UE is in view."""
-    recordings = out / "data" / SCENARIO
-    scenario = in_view(SCENARIO, out / "scenario")
-    with progress_bar() as bar:
-        task = bar.add_task(f"{SCENARIO}: generating", total=episodes)
-        generate_dataset(
-            scenario,
-            recordings,
-            episodes=episodes,
-            seed=SEED,
-            modalities=("rf", "gps", *FEATURES),
-            workers=min(MOST_WORKERS, os.cpu_count() or 1),
-            progress=lambda done, total: bar.update(task, completed=done, total=total),
-        )
+    recordings, scenario = out / "data" / SCENARIO, in_view(SCENARIO, out / "scenario")
+    recorded(scenario, recordings, episodes, seed=SEED, modalities=("rf", "gps", *FEATURES))
     return recordings
 
 

@@ -15,15 +15,15 @@ import numpy as np
 
 from jepa.evaluate import measures_of
 from jepa.experiments.on_twin.in_view import in_view
+from jepa.experiments.on_twin.recorded import recorded
 from jepa.experiments.results.comparison import Estimate, Sums
 from jepa.experiments.results.rows import estimate
-from jepa.experiments.results.side_by_side import processes_here
+from jepa.experiments.results.side_by_side import cores_here
 from jepa.frames import FrameStore
 from jepa.predict import Output
 from jepa.samples import Samples
 from jepa.splits import Split, make_split
 from twin.errors import UserError
-from twin.generation import generate_dataset
 
 __all__ = ["METRICS", "Place", "checked_hashes", "gathered", "made", "row_of", "stand_ins", "sums_at", "values_at"]
 
@@ -118,8 +118,6 @@ def stand_ins(out: Path, episodes: int, frames: int | None) -> list[Path]:
 
 def made(scenario: str | Path, place: Path, episodes: int, frames: int | None = None) -> dict[str, Any]:
     """A row: drives of the twin at `place`, powers and positions; those that are there are kept."""
-    start, workers = time.monotonic(), processes_here()
-    count = generate_dataset(
-        scenario, place, episodes=episodes, frames=frames, seed=0, modalities=("rf", "gps"), workers=workers
-    )
-    return {"frames": count, "seconds": (time.monotonic() - start) * workers}
+    start = time.monotonic()
+    count = recorded(scenario, place, episodes, frames=frames, modalities=("rf", "gps"))
+    return {"frames": count, "seconds": (time.monotonic() - start) * cores_here()}

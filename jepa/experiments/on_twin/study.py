@@ -4,7 +4,6 @@ Experiments that are given one directory share its recordings, its runs and its 
 reads.
 """
 
-import os
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
@@ -20,6 +19,7 @@ from jepa.config import PretrainConfig, load_config, preset
 from jepa.evaluate import TASKS
 from jepa.experiments.on_twin.budgets import BUDGETS
 from jepa.experiments.on_twin.in_view import in_view
+from jepa.experiments.on_twin.recorded import recorded
 from jepa.experiments.results.rows import Rows, ranks, summary
 from jepa.experiments.results.side_by_side import as_json
 from jepa.experiments.results.store import RowStore, check_stamp, recipe
@@ -29,14 +29,11 @@ from jepa.predictor import JepaPredictor
 from jepa.samples import Samples
 from jepa.splits import Split, make_split
 from jepa.windows import Windows
-from twin.console import progress_bar
 from twin.errors import UserError
-from twin.generation import generate_dataset
 
 __all__ = ["HEADS_AS_PUBLISHED", "HeadSetup", "Place", "Study"]
 
 SCENARIO, DATA_SEED = "deepsense32", 0
-MOST_WORKERS = 8
 BASE_RUN = "jepa"
 """The run of the model that varies nothing."""
 
@@ -102,18 +99,8 @@ class Study:
         if self.data:
             return Path(self.data[0])
         check_stamp(self.out / "rows", self._spent)
-        place = self.out / "data" / SCENARIO
-        with progress_bar() as bar:
-            task = bar.add_task(f"{SCENARIO}: generating", total=self.budget.episodes)
-            generate_dataset(
-                in_view(SCENARIO, self.out / "scenario"),
-                place,
-                episodes=self.budget.episodes,
-                frames=self.budget.frames,
-                seed=DATA_SEED,
-                workers=min(MOST_WORKERS, os.cpu_count() or 1),
-                progress=lambda done, total: bar.update(task, completed=done, total=total),
-            )
+        place, scenario = self.out / "data" / SCENARIO, in_view(SCENARIO, self.out / "scenario")
+        recorded(scenario, place, self.budget.episodes, frames=self.budget.frames, seed=DATA_SEED)
         return place
 
     @cached_property

@@ -14,7 +14,7 @@ from jepa.experiments.results.store import RowStore
 from twin.console import progress_bar
 from twin.workers import processes
 
-__all__ = ["Job", "as_json", "compute_rows", "processes_here"]
+__all__ = ["Job", "as_json", "compute_rows", "cores_here", "processes_here"]
 
 MOST_WORKERS = 8
 
@@ -22,9 +22,14 @@ Job = tuple[str, Callable[[], dict[str, Any]]]
 """The key of a row, and what computes it: a function that another process can be sent."""
 
 
+def cores_here() -> int:
+    """How many processes there is use for, were they to share nothing."""
+    return min(MOST_WORKERS, os.cpu_count() or 1)
+
+
 def processes_here() -> int:
     """How many rows are computed at once: one a core, or one where there is a GPU."""
-    return 1 if torch.cuda.is_available() else min(MOST_WORKERS, os.cpu_count() or 1)
+    return 1 if torch.cuda.is_available() else cores_here()
 
 
 def as_json(budget: Any) -> dict[str, Any]:

@@ -23,7 +23,7 @@ def made(drive, tmp_path, monkeypatch):
     baseline = workflows.baseline_run
     seeds = {}
 
-    def generated(scenario, recordings, *, episodes, **_):
+    def generated(scenario, recordings, episodes, **_):
         seed = seeds.setdefault(recordings, len(seeds))
         for number in range(episodes):
             drive(number, 16, seed=seed).save(recordings)
@@ -41,7 +41,7 @@ def made(drive, tmp_path, monkeypatch):
 
     monkeypatch.setattr(demo, "EPISODES", 5)
     monkeypatch.setattr(demo, "SHOWN_EPISODES", 5)
-    monkeypatch.setattr(demo, "generate_dataset", generated)
+    monkeypatch.setattr(demo, "recorded", generated)
     monkeypatch.setattr(workflows, "pretrain_run", pretrained)
     monkeypatch.setattr(workflows, "heads_run", lambda *given, **named: None)
     monkeypatch.setattr(workflows, "predict_run", predicted)

@@ -196,11 +196,11 @@ def test_the_regression_is_ridge_regression():
 def test_the_recordings_that_it_makes_hold_every_sensor_and_the_car_in_view(tmp_path, monkeypatch):
     asked = {}
 
-    def remember(scenario, out, **options):
-        asked.update(options, scenario=scenario)
-        _dataset(out, _a_car_and_another, options["episodes"])
+    def remember(scenario, out, episodes, **options):
+        asked.update(options, scenario=scenario, episodes=episodes)
+        _dataset(out, _a_car_and_another, episodes)
 
-    monkeypatch.setattr(sensors, "generate_dataset", remember)
+    monkeypatch.setattr(sensors, "recorded", remember)
     monkeypatch.setitem(sensors.BUDGETS, "nano", 5)
     run(tmp_path / "out", budget="nano")
     assert asked["episodes"] == 5

@@ -44,7 +44,7 @@ def test_what_is_known_of_a_budget_is_compared_before_anything_is_made(tmp_path)
 def test_a_budget_that_is_refused_makes_no_recordings(experiment, maker, tmp_path, monkeypatch):
     """They would join those that are there, and the rows would no longer be of their recordings."""
     RowStore(tmp_path / "rows", {"name": "default", "data": "some"})
-    for name in ("generate_dataset", "stand_ins", "_generated"):
+    for name in ("recorded", "stand_ins", "_generated"):
         if hasattr(maker, name):
             monkeypatch.setattr(maker, name, lambda *_, **__: pytest.fail("recordings are made"))
     with pytest.raises(UserError, match="holds rows of another budget"):
