@@ -3,8 +3,8 @@
 `multi-task` is one model on the sum of the three losses, `localization`, `beam` and `rssi` one model a task (the
 paper's figure 10 and its end-to-end row). They see what the frozen heads see: the same tokenizers, windows, hidden
 future and raw history, with the same noise on them; nothing is dropped. Each model makes
-`epochs + heads.epochs` passes over the training windows; the experiments set them so that it has as many optimiser
-steps as a pretrained backbone with its heads. Learning rate, weight decay, warm-up and batches are those of
+`epochs + heads.epochs` passes over the training windows; the experiments set them so that it has about as many
+optimiser steps as a pretrained backbone with its heads. Learning rate, weight decay, warm-up and batches are those of
 pretraining.
 
 9,970,368 parameters with five modalities at D = 128: backbone 5,790,076, heads 4,180,292. The paper prints 10.77 M:
