@@ -8,9 +8,10 @@ from typing import Any
 
 import numpy as np
 
-from jepa.metrics import POWER_FLOOR, rssi_db
-from jepa.predict import Predictions
-from jepa.splits import PARTS
+from jepa.data.preprocess import POWER_FLOOR
+from jepa.data.splits import PARTS
+from jepa.evaluation.metrics import rssi_db
+from jepa.evaluation.predictions import Predictions
 from twin.radio.array import ula_response
 from twin.recording import Recording
 from twin.scenario.fields import Scenario

@@ -3,8 +3,8 @@
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from jepa.predict import Predictions, PredictionsManifest, load_predictions
-from jepa.runs import RunDescription, find_runs
+from jepa.evaluation.predictions import Predictions, PredictionsManifest, load_predictions
+from jepa.runs.directory import RunDescription, find_runs
 from twin.errors import UserError
 from twin.recording import Catalogue, Recording, content_hash, dataset_hash, read_manifest, scan
 

@@ -14,11 +14,11 @@ import jepa.experiments
 from jepa import workflows
 from jepa.config import LARGEST_SEED, load_config, settings_of
 from jepa.config import preset as make_preset
-from jepa.evaluate import BY_SPECTRUM, TASKS
-from jepa.frames import IMAGE_SIZE
-from jepa.metrics import DBA_DELTA, DBA_K
-from jepa.parallel import one_voice, process_count
-from jepa.pretraining import plan_of
+from jepa.data.frames import IMAGE_SIZE
+from jepa.evaluation.evaluate import BY_SPECTRUM, TASKS
+from jepa.evaluation.metrics import DBA_DELTA, DBA_K
+from jepa.paradigms.pretraining import plan_of
+from jepa.training.parallel import one_voice, process_count
 from twin.console import print_json, run_command_line
 from twin.errors import UserError
 
@@ -293,7 +293,7 @@ def export_command(
     as_json: AsJson = False,
 ) -> None:
     """Write normalisation, backbone and heads as one module from raw frames to predictions."""
-    from jepa.export import export_run
+    from jepa.inference.export import export_run
 
     made = export_run(run, out, format, dataset=dataset, missing=tuple(missing or ()), cascade=cascade)
     if as_json:

@@ -4,14 +4,14 @@ from collections.abc import Iterator
 
 import torch
 
+from jepa.backbone.model import JepaModel
 from jepa.config import AugmentConfig, MaskConfig, ObjectiveConfig, PretrainConfig, preset
-from jepa.displacement import DISPLACEMENTS
-from jepa.heads import READOUT_HEADS
-from jepa.inputs import SMALL
-from jepa.masking import draw_mask
-from jepa.model import JepaModel
-from jepa.preprocess import FITTED
-from jepa.tokenizers import Layout
+from jepa.data.inputs import SMALL
+from jepa.data.preprocess import FITTED
+from jepa.heads.displacement import DISPLACEMENTS
+from jepa.heads.network import READOUT_HEADS
+from jepa.tokens.masking import draw_mask
+from jepa.tokens.tokenizers import Layout
 from twin.errors import UserError
 
 __all__ = ["check_config", "check_missing", "check_unread"]

@@ -12,7 +12,7 @@ from jepa.baselines.m2beamllm import M2BeamLlm
 from jepa.baselines.position_knn import PositionKnn
 from jepa.baselines.transformer import Transformer
 from jepa.baselines.vision_position import VisionPosition
-from jepa.frames import TARGETS
+from jepa.data.frames import TARGETS
 
 __all__ = ["BASELINES", "RADIO_BASELINES", "Baseline", "InterpolationCeiling"]
 

@@ -8,11 +8,11 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from jepa.baselines.base import Baseline, as_output
-from jepa.predict import Output
-from jepa.preprocess import power_db
-from jepa.samples import History, Samples
-from jepa.training import Plan, fit
-from jepa.windows import T_OBS, T_PRED
+from jepa.data.preprocess import power_db
+from jepa.data.samples import History, Samples
+from jepa.data.windows import T_OBS, T_PRED
+from jepa.evaluation.predictions import Output
+from jepa.training.loop import Plan, fit
 
 __all__ = ["AutoRegression", "BeamAutoRegression", "roll_out", "rssi_of"]
 

@@ -8,11 +8,11 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from jepa.frames import FrameStore
-from jepa.predict import Output
-from jepa.samples import History, Samples
-from jepa.splits import Split
-from jepa.windows import T_PRED, complete_windows
+from jepa.data.frames import FrameStore
+from jepa.data.samples import History, Samples
+from jepa.data.splits import Split
+from jepa.data.windows import T_PRED, complete_windows
+from jepa.evaluation.predictions import Output
 
 __all__ = ["Baseline", "TorchState", "as_output", "option_of"]
 

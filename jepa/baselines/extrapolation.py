@@ -5,10 +5,10 @@ from jaxtyping import Float
 from torch import Tensor
 
 from jepa.baselines.base import Baseline, as_output
-from jepa.predict import Output
-from jepa.preprocess import power_db
-from jepa.samples import History, Samples
-from jepa.windows import T_PRED
+from jepa.data.preprocess import power_db
+from jepa.data.samples import History, Samples
+from jepa.data.windows import T_PRED
+from jepa.evaluation.predictions import Output
 
 __all__ = ["ConstantVelocity", "HoldLast", "LeastSquaresVelocity", "constant_velocity", "least_squares_velocity"]
 

@@ -13,12 +13,12 @@ from torch.nn import functional
 from jepa.baselines.base import Baseline, TorchState, as_output
 from jepa.baselines.extrapolation import constant_velocity
 from jepa.config import InputConfig
-from jepa.inputs import relative, window_scale
-from jepa.predict import Output
-from jepa.preprocess import Normaliser, power_db
-from jepa.samples import History, Samples
-from jepa.training import Plan, fit
-from jepa.windows import T_PRED
+from jepa.data.inputs import relative, window_scale
+from jepa.data.preprocess import Normaliser, power_db
+from jepa.data.samples import History, Samples
+from jepa.data.windows import T_PRED
+from jepa.evaluation.predictions import Output
+from jepa.training.loop import Plan, fit
 
 __all__ = ["CascadeGru", "GruCascade", "soft_labels"]
 

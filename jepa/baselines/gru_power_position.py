@@ -8,11 +8,11 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from jepa.baselines.base import Baseline, as_output
-from jepa.predict import Output
-from jepa.preprocess import Normaliser
-from jepa.samples import History, Samples
-from jepa.training import Plan, fit
-from jepa.windows import T_PRED
+from jepa.data.preprocess import Normaliser
+from jepa.data.samples import History, Samples
+from jepa.data.windows import T_PRED
+from jepa.evaluation.predictions import Output
+from jepa.training.loop import Plan, fit
 
 __all__ = ["GruPowerPosition", "PowerPositionGru"]
 

@@ -7,10 +7,10 @@ from jaxtyping import Float
 from scipy.linalg import cho_factor, cho_solve
 from scipy.spatial.distance import cdist
 
-from jepa.frames import FrameStore
-from jepa.predict import Output
-from jepa.preprocess import Normaliser
-from jepa.windows import T_PRED, Windows
+from jepa.data.frames import FrameStore
+from jepa.data.preprocess import Normaliser
+from jepa.data.windows import T_PRED, Windows
+from jepa.evaluation.predictions import Output
 
 __all__ = ["InterpolationCeiling"]
 

@@ -15,9 +15,9 @@ from scipy.optimize import minimize
 from torch import Tensor
 
 from jepa.baselines.base import Baseline, as_output
-from jepa.predict import Output
-from jepa.samples import History, Samples
-from jepa.windows import T_OBS, T_PRED
+from jepa.data.samples import History, Samples
+from jepa.data.windows import T_OBS, T_PRED
+from jepa.evaluation.predictions import Output
 from twin.console import progress_bar
 from twin.errors import UserError
 

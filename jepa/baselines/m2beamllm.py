@@ -29,12 +29,12 @@ from torch.nn import functional
 from jepa.baselines.base import Baseline, as_output, option_of
 from jepa.baselines.frame_encoder import ENCODERS, FEATURES, FrameEncoder
 from jepa.baselines.modalities import in_parts, require
-from jepa.predict import Output
-from jepa.preprocess import Normaliser
+from jepa.data.preprocess import Normaliser
+from jepa.data.samples import History, Samples
+from jepa.data.windows import T_OBS, T_PRED, T_WINDOW
+from jepa.evaluation.predictions import Output
 from jepa.published_weights import assign_weights, read_weights
-from jepa.samples import History, Samples
-from jepa.training import Plan, fit
-from jepa.windows import T_OBS, T_PRED, T_WINDOW
+from jepa.training.loop import Plan, fit
 from twin.errors import UserError
 
 __all__ = [

@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor
 
-from jepa.samples import History
+from jepa.data.samples import History
 from twin.errors import UserError
 
 __all__ = ["in_parts", "require"]

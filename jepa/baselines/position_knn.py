@@ -6,9 +6,9 @@ from torch import Tensor
 
 from jepa.baselines.base import Baseline, as_output
 from jepa.baselines.extrapolation import LeastSquaresVelocity
-from jepa.predict import Output
-from jepa.preprocess import power_db
-from jepa.samples import History, Samples
+from jepa.data.preprocess import power_db
+from jepa.data.samples import History, Samples
+from jepa.evaluation.predictions import Output
 
 __all__ = ["PositionKnn"]
 

@@ -16,10 +16,10 @@ from torch.nn import functional
 from jepa.baselines.ar import rssi_of
 from jepa.baselines.base import Baseline, as_output
 from jepa.baselines.gru import NO_BEAM
-from jepa.predict import Output
-from jepa.samples import History, Samples
-from jepa.training import Plan, fit
-from jepa.windows import T_OBS, T_PRED
+from jepa.data.samples import History, Samples
+from jepa.data.windows import T_OBS, T_PRED
+from jepa.evaluation.predictions import Output
+from jepa.training.loop import Plan, fit
 
 __all__ = ["BeamTransformer", "EncoderDecoder", "SeriesTransformer", "Transformer", "sinusoidal_positions"]
 

@@ -20,11 +20,11 @@ from jepa.baselines.ar import rssi_of
 from jepa.baselines.base import Baseline, as_output, option_of
 from jepa.baselines.mobilenet import MobileNetV3Small
 from jepa.baselines.modalities import in_parts, require
-from jepa.predict import Output
-from jepa.preprocess import Normaliser
-from jepa.samples import History, Samples
-from jepa.training import Plan, fit
-from jepa.windows import T_OBS, T_PRED
+from jepa.data.preprocess import Normaliser
+from jepa.data.samples import History, Samples
+from jepa.data.windows import T_OBS, T_PRED
+from jepa.evaluation.predictions import Output
+from jepa.training.loop import Plan, fit
 
 __all__ = ["VisionPosition", "VisionPositionNetwork"]
 

@@ -7,10 +7,10 @@ import torch
 from jaxtyping import Int, Shaped
 from torch import Tensor
 
-from jepa.frames import TARGETS
-from jepa.preprocess import Normaliser
-from jepa.tokenizers import TOKENIZERS
-from jepa.windows import T_WINDOW
+from jepa.data.frames import TARGETS
+from jepa.data.preprocess import Normaliser
+from jepa.data.windows import T_WINDOW
+from jepa.tokens.tokenizers import TOKENIZERS
 
 __all__ = ["STATISTICS", "drive", "frames_of", "seconds"]
 

@@ -11,15 +11,15 @@ from jepa.bench.given import STATISTICS, drive, frames_of, seconds
 from jepa.bench.sizes import Sizes
 from jepa.bench.steps import compared_steps
 from jepa.config import PretrainConfig, preset
-from jepa.forecast import Forecast
-from jepa.heads import Heads
-from jepa.inputs import Normalisers, WindowInputs
-from jepa.predictor import JepaPredictor
-from jepa.pretraining import new_model, pretrain
-from jepa.samples import History
-from jepa.streaming import StreamingPredictor
-from jepa.tokenizers import TOKENIZERS
-from jepa.windows import T_OBS, T_WINDOW
+from jepa.data.inputs import Normalisers, WindowInputs
+from jepa.data.samples import History
+from jepa.data.windows import T_OBS, T_WINDOW
+from jepa.heads.network import Heads
+from jepa.inference.forecast import Forecast
+from jepa.inference.predictor import JepaPredictor
+from jepa.inference.streaming import StreamingPredictor
+from jepa.paradigms.pretraining import new_model, pretrain
+from jepa.tokens.tokenizers import TOKENIZERS
 from twin.errors import UserError
 
 __all__ = ["PARTS", "bench"]

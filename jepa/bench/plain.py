@@ -16,13 +16,13 @@ from jaxtyping import Bool, Float, Int, Shaped
 from torch import Tensor, nn
 from torch.nn import functional
 
-from jepa.camera import CHANNELS, GRID
+from jepa.backbone.model import JepaModel
 from jepa.config import ModelConfig
-from jepa.model import JepaModel
-from jepa.preprocess import IMAGE_MEAN, IMAGE_STD, LIDAR_FARTHEST_M
-from jepa.tokenizers import MODALITY_NAMES, TOKEN_INDICES
-from jepa.training import Plan
-from jepa.windows import T_WINDOW
+from jepa.data.preprocess import IMAGE_MEAN, IMAGE_STD, LIDAR_FARTHEST_M
+from jepa.data.windows import T_WINDOW
+from jepa.tokens.camera import CHANNELS, GRID
+from jepa.tokens.tokenizers import MODALITY_NAMES, TOKEN_INDICES
+from jepa.training.loop import Plan
 
 __all__ = ["PlainJepa", "PlainTraining", "plain_names"]
 

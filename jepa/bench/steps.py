@@ -10,19 +10,19 @@ import torch
 from jaxtyping import Bool
 from torch import Tensor
 
-from jepa.batches import adjacent_batches
+from jepa.backbone.model import JepaModel
 from jepa.bench.given import drive, frames_of, seconds
 from jepa.bench.plain import PlainJepa, PlainTraining
 from jepa.bench.sizes import Sizes
-from jepa.camera import CameraTokenizer, pooled_features
 from jepa.config import PretrainConfig, preset
-from jepa.inputs import WindowInputs
-from jepa.masking import draw_mask
-from jepa.model import JepaModel
-from jepa.objectives import ema_momentum, pretraining_loss
-from jepa.pretraining import new_model
-from jepa.training import Plan, fit
-from jepa.windows import T_WINDOW
+from jepa.data.inputs import WindowInputs
+from jepa.data.windows import T_WINDOW
+from jepa.paradigms.objectives import ema_momentum, pretraining_loss
+from jepa.paradigms.pretraining import new_model
+from jepa.tokens.camera import CameraTokenizer, pooled_features
+from jepa.tokens.masking import draw_mask
+from jepa.training.batches import adjacent_batches
+from jepa.training.loop import Plan, fit
 
 __all__ = ["compared_steps"]
 

@@ -12,7 +12,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from jepa.backbone import Backbone
+from jepa.backbone.model import Transformer
+from jepa.backbone.without_target import Backbone
 from jepa.baselines import BASELINES
 from jepa.baselines.ar import AutoRegression, BeamAutoRegression, roll_out, rssi_of
 from jepa.baselines.gru_cascade import CascadeGru
@@ -21,16 +22,15 @@ from jepa.baselines.m2beamllm import M2BeamLlm
 from jepa.baselines.vision_position import VisionPositionNetwork
 from jepa.complexity import FRAME_TOKENS, profiled_flops, transformer_flops
 from jepa.config import HeadConfig, ModelConfig
-from jepa.frames import BEAMS, IMAGE_SIZE
-from jepa.heads import TASK_MODALITY, BeamHead, LocalizationHead, RssiHead
-from jepa.inputs import SMALL
-from jepa.masking import future_mask
-from jepa.model import Transformer
-from jepa.reconstruction import ReconstructionModel
-from jepa.samples import History, Samples
-from jepa.supervised import SupervisedModel, TaskHeads
-from jepa.tokenizers import TOKENIZERS
-from jepa.windows import T_OBS, T_PRED, T_WINDOW
+from jepa.data.frames import BEAMS, IMAGE_SIZE
+from jepa.data.inputs import SMALL
+from jepa.data.samples import History, Samples
+from jepa.data.windows import T_OBS, T_PRED, T_WINDOW
+from jepa.heads.network import TASK_MODALITY, BeamHead, LocalizationHead, RssiHead
+from jepa.paradigms.reconstruction import ReconstructionModel
+from jepa.paradigms.supervised import SupervisedModel, TaskHeads
+from jepa.tokens.masking import future_mask
+from jepa.tokens.tokenizers import TOKENIZERS
 
 __all__ = ["Part", "parts"]
 

@@ -17,7 +17,7 @@ from jepa.experiments.on_twin.in_view import in_view
 from jepa.experiments.on_twin.recorded import recorded
 from jepa.experiments.pages.tables import report_table
 from jepa.experiments.results.store import write_json
-from jepa.shipped import save_small
+from jepa.runs.shipped import save_small
 from twin.errors import UserError
 
 __all__ = ["BUDGETS", "DATA_SEED", "Budget", "run"]

@@ -17,7 +17,7 @@ from jepa.experiments.on_twin.in_view import in_view
 from jepa.experiments.on_twin.recorded import recorded
 from jepa.experiments.pages.tables import report_table
 from jepa.experiments.results.store import write_json
-from jepa.shipped import shipped_checkpoint
+from jepa.runs.shipped import shipped_checkpoint
 from twin.console import progress_bar
 from twin.errors import UserError
 from twin.recording import new_directory, verify_dataset

@@ -17,7 +17,13 @@ from typing import Any
 
 import torch
 
+from jepa.backbone.model import JepaModel
 from jepa.config import PretrainConfig, preset
+from jepa.data.frames import FrameStore
+from jepa.data.inputs import Normalisers, WindowInputs, balanced
+from jepa.data.samples import Samples
+from jepa.data.splits import make_split
+from jepa.data.windows import Windows, dataset_of_windows
 from jepa.experiments.on_sites.backbones import epochs_of, heads_row, pretraining_row, some_windows, steps_in
 from jepa.experiments.on_sites.sites import Place, checked_hashes, made, row_of, stand_ins, sums_at, values_at
 from jepa.experiments.on_twin.in_view import in_view
@@ -28,16 +34,10 @@ from jepa.experiments.results.rows import numbers_of_page
 from jepa.experiments.results.side_by_side import Job, as_json, compute_rows
 from jepa.experiments.results.store import RowStore, check_stamp, recipe, write_json
 from jepa.experiments.transfer import TWIN
-from jepa.frames import FrameStore
-from jepa.head_training import train_heads
-from jepa.inputs import Normalisers, WindowInputs, balanced
-from jepa.model import JepaModel
-from jepa.predictor import JepaPredictor
-from jepa.pretraining import load_backbone, new_model, pretrain
-from jepa.samples import Samples
-from jepa.splits import make_split
-from jepa.stored_heads import load_heads
-from jepa.windows import Windows, dataset_of_windows
+from jepa.heads.training import train_heads
+from jepa.inference.predictor import JepaPredictor
+from jepa.paradigms.pretraining import load_backbone, new_model, pretrain
+from jepa.runs.heads import load_heads
 from jepa.workflows import pick_device
 from twin.errors import UserError
 

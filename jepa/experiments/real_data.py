@@ -19,6 +19,9 @@ from typing import Any
 from jepa import workflows
 from jepa.baselines import BASELINES, RADIO_BASELINES, InterpolationCeiling
 from jepa.config import load_config, preset, save_config, with_settings
+from jepa.data.inputs import Normalisers
+from jepa.data.samples import Samples
+from jepa.data.splits import FOLDS
 from jepa.experiments.on_sites.rival import PLAN as RIVAL_PLAN
 from jepa.experiments.on_sites.rival import pretrain_rival, rival_row
 from jepa.experiments.on_sites.sites import Place, checked_hashes, gathered, made, row_of
@@ -26,11 +29,8 @@ from jepa.experiments.pages.real_data import BACKBONES, KINDS, TWIN, Results
 from jepa.experiments.results.rows import numbers_of_page
 from jepa.experiments.results.side_by_side import Job, as_json, compute_rows
 from jepa.experiments.results.store import RowStore, recipe, write_json
-from jepa.inputs import Normalisers
-from jepa.predictor import JepaPredictor
-from jepa.runs import check_not_trained_on, open_run
-from jepa.samples import Samples
-from jepa.splits import FOLDS
+from jepa.inference.predictor import JepaPredictor
+from jepa.runs.directory import check_not_trained_on, open_run
 from twin.errors import UserError
 from twin.recording import new_directory
 

@@ -16,11 +16,11 @@ from typing import Any
 import numpy as np
 from jaxtyping import Bool, Float
 
+from jepa.evaluation.metrics import BOOTSTRAP_DRAWS, tail_share
 from jepa.experiments.on_twin.in_view import in_view
 from jepa.experiments.on_twin.recorded import recorded
 from jepa.experiments.pages.tables import markdown_table
 from jepa.experiments.results.store import RowStore, check_stamp, write_json
-from jepa.metrics import BOOTSTRAP_DRAWS, tail_share
 from twin.console import progress_bar
 from twin.errors import UserError
 from twin.recording import Entry, Recording, dataset_hash, whole_episodes

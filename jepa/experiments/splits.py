@@ -14,16 +14,16 @@ from typing import Any
 import numpy as np
 import torch
 
+from jepa.data.frames import FrameStore
+from jepa.data.splits import FOLDS, make_split
+from jepa.data.windows import T_WINDOW
+from jepa.evaluation.metrics import BOOTSTRAP_DRAWS, tail_share
 from jepa.experiments.on_twin.study import Place, Study
 from jepa.experiments.pages.tables import markdown_table
 from jepa.experiments.results.comparison import Estimate, Sums
 from jepa.experiments.results.rows import Rows, cells, estimate, numbers_of_page
 from jepa.experiments.results.store import write_json
 from jepa.experiments.table3 import METRICS, PAPER_JEPA, printed_cells
-from jepa.frames import FrameStore
-from jepa.metrics import BOOTSTRAP_DRAWS, tail_share
-from jepa.splits import FOLDS, make_split
-from jepa.windows import T_WINDOW
 
 __all__ = ["SPLITS", "drawn_together", "flattery", "leak", "pooled", "run"]
 

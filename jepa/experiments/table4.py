@@ -28,10 +28,10 @@ from jepa.complexity import (
     rounds_to,
 )
 from jepa.complexity.modules import Part, parts
+from jepa.data.windows import T_OBS, T_WINDOW
 from jepa.experiments.pages.tables import markdown_table
 from jepa.experiments.results.store import RowStore, write_json
-from jepa.tokenizers import TOKENIZERS
-from jepa.windows import T_OBS, T_WINDOW
+from jepa.tokens.tokenizers import TOKENIZERS
 from twin.console import progress_bar
 from twin.errors import UserError
 

@@ -25,6 +25,11 @@ import numpy as np
 import torch
 
 from jepa.config import PretrainConfig, preset
+from jepa.data.frames import FrameStore
+from jepa.data.inputs import Normalisers
+from jepa.data.samples import Samples
+from jepa.data.splits import FOLDS
+from jepa.data.windows import Piece, Windows, cut_windows
 from jepa.experiments.on_sites.backbones import heads_row, pretraining_row
 from jepa.experiments.on_sites.rival import PLAN as RIVAL_PLAN
 from jepa.experiments.on_sites.rival import pretrain_rival, rival_row
@@ -33,15 +38,10 @@ from jepa.experiments.pages.canvas import check_that_figures_can_be_drawn
 from jepa.experiments.pages.transfer import ALL, Count, Results
 from jepa.experiments.results.side_by_side import Job, as_json, compute_rows
 from jepa.experiments.results.store import RowStore, check_stamp, recipe, write_json
-from jepa.frames import FrameStore
-from jepa.head_training import train_heads
-from jepa.inputs import Normalisers
-from jepa.predictor import JepaPredictor
-from jepa.pretraining import load_backbone, new_model
-from jepa.samples import Samples
-from jepa.splits import FOLDS
-from jepa.stored_heads import load_heads
-from jepa.windows import Piece, Windows, cut_windows
+from jepa.heads.training import train_heads
+from jepa.inference.predictor import JepaPredictor
+from jepa.paradigms.pretraining import load_backbone, new_model
+from jepa.runs.heads import load_heads
 from jepa.workflows import pick_device
 from twin.errors import UserError
 

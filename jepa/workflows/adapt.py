@@ -3,15 +3,15 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from jepa.checkpoint import load_checkpoint, save_checkpoint
 from jepa.config import HeadConfig, save_config
-from jepa.head_training import train_heads
-from jepa.inputs import Normalisers
-from jepa.pretraining import load_backbone
-from jepa.runs import RunDescription, write_description
-from jepa.splits import make_split
-from jepa.stored_heads import load_heads, save_heads, trained_options
-from jepa.windows import complete_windows
+from jepa.data.inputs import Normalisers
+from jepa.data.splits import make_split
+from jepa.data.windows import complete_windows
+from jepa.heads.training import train_heads
+from jepa.paradigms.pretraining import load_backbone
+from jepa.runs.directory import RunDescription, write_description
+from jepa.runs.heads import load_heads, save_heads, trained_options
+from jepa.training.checkpoint import load_checkpoint, save_checkpoint
 from jepa.workflows.configuration import heads_config, model_run
 from jepa.workflows.devices import pick_device
 from jepa.workflows.loading import load_frames, training_windows

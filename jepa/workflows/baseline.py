@@ -5,10 +5,10 @@ from pathlib import Path
 
 from jepa.baselines import BASELINES, Baseline, InterpolationCeiling
 from jepa.baselines.base import option_of
-from jepa.frames import IMAGE_SIZE, TARGETS, FrameStore
-from jepa.predict import save_predictions
-from jepa.runs import RunDescription, write_description
-from jepa.splits import make_split
+from jepa.data.frames import IMAGE_SIZE, TARGETS, FrameStore
+from jepa.data.splits import make_split
+from jepa.evaluation.predictions import save_predictions
+from jepa.runs.directory import RunDescription, write_description
 from jepa.workflows.devices import pick_device
 from jepa.workflows.parts import PREDICTED, parts_with_windows
 from twin.errors import UserError

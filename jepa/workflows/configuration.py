@@ -5,7 +5,7 @@ from pathlib import Path
 
 from jepa.config import HeadConfig, PretrainConfig, load_config, with_settings
 from jepa.config_checks import check_config, check_missing, check_unread
-from jepa.runs import RunDescription, open_run
+from jepa.runs.directory import RunDescription, open_run
 from twin.errors import UserError
 
 __all__ = ["check_same_config", "heads_config", "heads_options", "model_run"]

@@ -7,14 +7,14 @@ from typing import Any
 
 import numpy as np
 
-from jepa.evaluate import evaluate
-from jepa.frames import FrameStore
-from jepa.predictor import JepaPredictor
-from jepa.representation import VIEWS, view_of
-from jepa.runs import check_not_trained_on, open_run
-from jepa.samples import History, Samples
-from jepa.splits import PARTS
-from jepa.windows import Windows
+from jepa.data.frames import FrameStore
+from jepa.data.samples import History, Samples
+from jepa.data.splits import PARTS
+from jepa.data.windows import Windows
+from jepa.evaluation.evaluate import evaluate
+from jepa.evaluation.representation import VIEWS, view_of
+from jepa.inference.predictor import JepaPredictor
+from jepa.runs.directory import check_not_trained_on, open_run
 from jepa.workflows.devices import pick_device
 from jepa.workflows.loading import load_observed, say_who_stands_in
 from jepa.workflows.parts import split_for

@@ -6,14 +6,14 @@ from contextlib import contextmanager, nullcontext
 from pathlib import Path
 
 from jepa.config import HeadConfig, load_config, save_config
-from jepa.frames import FrameStore
-from jepa.head_training import train_heads
-from jepa.inputs import Normalisers
-from jepa.pretraining import load_backbone
-from jepa.runs import RunDescription, write_description
-from jepa.splits import Split
-from jepa.stored_heads import heads_are_whole, heads_directory, save_heads
-from jepa.windows import complete_windows
+from jepa.data.frames import FrameStore
+from jepa.data.inputs import Normalisers
+from jepa.data.splits import Split
+from jepa.data.windows import complete_windows
+from jepa.heads.training import train_heads
+from jepa.paradigms.pretraining import load_backbone
+from jepa.runs.directory import RunDescription, write_description
+from jepa.runs.heads import heads_are_whole, heads_directory, save_heads
 from jepa.workflows.configuration import check_same_config, heads_config, model_run
 from jepa.workflows.devices import pick_device
 from jepa.workflows.loading import load_frames, training_windows

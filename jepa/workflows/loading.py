@@ -6,13 +6,13 @@ from pathlib import Path
 
 import torch
 
+from jepa.backbone.features import with_camera_features
+from jepa.backbone.model import JepaModel
 from jepa.config import PretrainConfig
-from jepa.features import with_camera_features
-from jepa.frames import FrameStore
-from jepa.model import JepaModel
-from jepa.predictor import JepaPredictor
-from jepa.samples import History
-from jepa.windows import Windows, complete_windows
+from jepa.data.frames import FrameStore
+from jepa.data.samples import History
+from jepa.data.windows import Windows, complete_windows
+from jepa.inference.predictor import JepaPredictor
 from twin.errors import UserError
 
 __all__ = ["load_frames", "load_observed", "say_who_stands_in", "training_windows"]

@@ -4,10 +4,10 @@ from collections.abc import Sequence
 
 import torch
 
-from jepa.frames import FrameStore
-from jepa.runs import RunDescription
-from jepa.splits import PARTS, Split
-from jepa.windows import Piece, cut_windows
+from jepa.data.frames import FrameStore
+from jepa.data.splits import PARTS, Split
+from jepa.data.windows import Piece, cut_windows
+from jepa.runs.directory import RunDescription
 from twin.errors import UserError
 
 __all__ = ["PREDICTED", "parts_with_windows", "split_for"]

@@ -5,9 +5,9 @@ import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
-from jepa.predict import save_predictions
-from jepa.predictor import JepaPredictor
-from jepa.runs import check_not_trained_on
+from jepa.evaluation.predictions import save_predictions
+from jepa.inference.predictor import JepaPredictor
+from jepa.runs.directory import check_not_trained_on
 from jepa.workflows.configuration import model_run
 from jepa.workflows.devices import pick_device
 from jepa.workflows.loading import load_observed, say_who_stands_in

@@ -8,22 +8,22 @@ from typing import Any
 
 import torch
 
-from jepa.augment import Augmentation
-from jepa.checkpoint import latest_step
+from jepa.backbone.features import with_camera_features
+from jepa.backbone.model import JepaModel
 from jepa.config import PretrainConfig, load_config, save_config
 from jepa.config_checks import check_config, check_unread
-from jepa.features import with_camera_features
-from jepa.frames import FrameStore
-from jepa.head_training import HeadData
-from jepa.inputs import Normalisers, WindowInputs, balanced
-from jepa.model import JepaModel
-from jepa.parallel import Processes, joined, local_device
-from jepa.pretraining import load_backbone, pretrain
-from jepa.runs import RunDescription, create_run, open_run
-from jepa.splits import Split, make_split
-from jepa.stored_heads import save_heads
-from jepa.supervised import check_supervised, train_supervised
-from jepa.windows import Windows, complete_windows, dataset_of_windows
+from jepa.data.augment import Augmentation
+from jepa.data.frames import FrameStore
+from jepa.data.inputs import Normalisers, WindowInputs, balanced
+from jepa.data.splits import Split, make_split
+from jepa.data.windows import Windows, complete_windows, dataset_of_windows
+from jepa.heads.training import HeadData
+from jepa.paradigms.pretraining import load_backbone, pretrain
+from jepa.paradigms.supervised import check_supervised, train_supervised
+from jepa.runs.directory import RunDescription, create_run, open_run
+from jepa.runs.heads import save_heads
+from jepa.training.checkpoint import latest_step
+from jepa.training.parallel import Processes, joined, local_device
 from jepa.workflows.configuration import check_same_config, model_run
 from jepa.workflows.devices import pick_device
 from jepa.workflows.loading import training_windows

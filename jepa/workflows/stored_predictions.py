@@ -10,9 +10,9 @@ import numpy as np
 import torch
 
 from jepa.config import HeadConfig, PretrainConfig
-from jepa.frames import FrameStore
-from jepa.predict import Output, PredictionsManifest, load_predictions
-from jepa.windows import T_OBS, Windows
+from jepa.data.frames import FrameStore
+from jepa.data.windows import T_OBS, Windows
+from jepa.evaluation.predictions import Output, PredictionsManifest, load_predictions
 from jepa.workflows.configuration import heads_options
 from twin.errors import UserError
 from twin.recording import read_manifest

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 import torch
 
-from jepa.frames import FrameStore
-from jepa.samples import Samples
-from jepa.splits import make_split
+from jepa.data.frames import FrameStore
+from jepa.data.samples import Samples
+from jepa.data.splits import make_split
 from twin.geometry.coordinates import geodetic_deg
 from twin.recording import BaseStation, Recording, RecordingManifest
 

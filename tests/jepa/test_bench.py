@@ -14,14 +14,14 @@ from jepa.bench import PARTS, Sizes, bench
 from jepa.bench.given import drive, frames_of
 from jepa.bench.plain import PlainJepa, PlainTraining, plain_names
 from jepa.bench.steps import compared_steps
-from jepa.camera import pooled_features
 from jepa.config import preset
-from jepa.frames import TARGETS
-from jepa.inputs import WindowInputs
-from jepa.masking import draw_mask
-from jepa.objectives import pretraining_loss
-from jepa.pretraining import new_model
-from jepa.training import Plan
+from jepa.data.frames import TARGETS
+from jepa.data.inputs import WindowInputs
+from jepa.paradigms.objectives import pretraining_loss
+from jepa.paradigms.pretraining import new_model
+from jepa.tokens.camera import pooled_features
+from jepa.tokens.masking import draw_mask
+from jepa.training.loop import Plan
 from twin.errors import UserError
 
 TINY = Sizes(

@@ -8,7 +8,7 @@ import pytest
 
 from jepa.baselines import BASELINES
 from jepa.baselines.extrapolation import HoldLast
-from jepa.runs import find_runs
+from jepa.runs.directory import find_runs
 
 TINY = ["model.width=16", "model.attention_heads=2", "model.encoder_layers=1", "model.predictor_layers=1", "epochs=1"]
 TINY_OPTIONS = [part for setting in [*TINY, "heads.epochs=1"] for part in ("--set", setting)]

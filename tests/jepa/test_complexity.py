@@ -9,6 +9,7 @@ import torch
 from torch import nn
 
 from jepa import complexity
+from jepa.backbone.model import Transformer, parameter_count
 from jepa.complexity import (
     PAPER,
     WARM_UP,
@@ -18,8 +19,7 @@ from jepa.complexity import (
     rounds_to,
     transformer_flops,
 )
-from jepa.heads import BeamHead, LocalizationHead, RssiHead
-from jepa.model import Transformer, parameter_count
+from jepa.heads.network import BeamHead, LocalizationHead, RssiHead
 from twin.errors import UserError
 
 WIDTHS = (64, 128, 256, 512)

@@ -2,15 +2,15 @@
 
 import pytest
 
+from jepa.backbone.model import JepaModel, parameter_count
 from jepa.config import PRESETS, load_config, preset, save_config, settings_of
 from jepa.config_checks import check_config, check_unread
-from jepa.heads import Heads
-from jepa.model import JepaModel, parameter_count
-from jepa.objectives import ema_momentum
-from jepa.pretraining import plan_of
-from jepa.tokenizers import Layout
-from jepa.training import learning_rate
-from jepa.windows import T_OBS, T_PRED, T_WINDOW
+from jepa.data.windows import T_OBS, T_PRED, T_WINDOW
+from jepa.heads.network import Heads
+from jepa.paradigms.objectives import ema_momentum
+from jepa.paradigms.pretraining import plan_of
+from jepa.tokens.tokenizers import Layout
+from jepa.training.loop import learning_rate
 from twin.errors import UserError
 
 

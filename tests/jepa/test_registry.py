@@ -4,12 +4,12 @@ import pytest
 import torch
 from torch import nn
 
+from jepa.backbone.model import JepaModel
 from jepa.config import HeadConfig, ModelConfig
-from jepa.heads import Heads
-from jepa.masking import MASKS, future_mask
-from jepa.model import JepaModel
-from jepa.tokenizers import TOKENIZERS, Layout, Tokenizer
-from jepa.windows import T_OBS, T_PRED, T_WINDOW
+from jepa.data.windows import T_OBS, T_PRED, T_WINDOW
+from jepa.heads.network import Heads
+from jepa.tokens.masking import MASKS, future_mask
+from jepa.tokens.tokenizers import TOKENIZERS, Layout, Tokenizer
 
 TOKENS = 4
 

@@ -6,15 +6,15 @@ from typing import Any
 import numpy as np
 import torch
 
-from jepa.augment import Augmentation
+from jepa.backbone.model import JepaModel
 from jepa.config import PretrainConfig
-from jepa.frames import FrameStore
-from jepa.head_training import train_heads
-from jepa.inputs import Normalisers, WindowInputs
-from jepa.model import JepaModel
-from jepa.pretraining import pretrain
-from jepa.stored_heads import save_heads
-from jepa.windows import Windows
+from jepa.data.augment import Augmentation
+from jepa.data.frames import FrameStore
+from jepa.data.inputs import Normalisers, WindowInputs
+from jepa.data.windows import Windows
+from jepa.heads.training import train_heads
+from jepa.paradigms.pretraining import pretrain
+from jepa.runs.heads import save_heads
 from jepa.workflows import pick_device
 
 __all__ = ["epochs_of", "heads_row", "pretraining_row", "some_windows", "steps_in"]

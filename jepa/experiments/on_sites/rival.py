@@ -9,11 +9,11 @@ from pathlib import Path
 from typing import Any
 
 from jepa.baselines.gru_cascade import PLAN, GruCascade
-from jepa.checkpoint import load_tensors, save_tensors
 from jepa.config import preset
+from jepa.data.samples import Samples
 from jepa.experiments.on_sites.sites import row_of
-from jepa.samples import Samples
-from jepa.training import Plan
+from jepa.training.checkpoint import load_tensors, save_tensors
+from jepa.training.loop import Plan
 from jepa.workflows import pick_device
 
 __all__ = ["PLAN", "pretrain_rival", "rival_row"]

@@ -13,16 +13,16 @@ from typing import Any
 
 import numpy as np
 
-from jepa.evaluate import measures_of
+from jepa.data.frames import FrameStore
+from jepa.data.samples import Samples
+from jepa.data.splits import Split, make_split
+from jepa.evaluation.evaluate import measures_of
+from jepa.evaluation.predictions import Output
 from jepa.experiments.on_twin.in_view import in_view
 from jepa.experiments.on_twin.recorded import recorded
 from jepa.experiments.results.comparison import Estimate, Sums
 from jepa.experiments.results.rows import estimate
 from jepa.experiments.results.side_by_side import cores_here
-from jepa.frames import FrameStore
-from jepa.predict import Output
-from jepa.samples import Samples
-from jepa.splits import Split, make_split
 from twin.errors import UserError
 
 __all__ = ["METRICS", "Place", "checked_hashes", "gathered", "made", "row_of", "stand_ins", "sums_at", "values_at"]

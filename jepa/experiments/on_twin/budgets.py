@@ -5,7 +5,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from jepa.baselines import BASELINES, Baseline
-from jepa.splits import FOLDS
+from jepa.data.splits import FOLDS
 
 __all__ = ["BUDGETS", "Budget"]
 

@@ -16,19 +16,19 @@ import torch
 
 from jepa import workflows
 from jepa.config import PretrainConfig, load_config, preset
-from jepa.evaluate import TASKS
+from jepa.data.frames import TARGETS, FrameStore
+from jepa.data.samples import Samples
+from jepa.data.splits import Split, make_split
+from jepa.data.windows import Windows
+from jepa.evaluation.evaluate import TASKS
+from jepa.evaluation.predictions import Output
 from jepa.experiments.on_twin.budgets import BUDGETS
 from jepa.experiments.on_twin.in_view import in_view
 from jepa.experiments.on_twin.recorded import recorded
 from jepa.experiments.results.rows import Rows, ranks, summary
 from jepa.experiments.results.side_by_side import as_json
 from jepa.experiments.results.store import RowStore, check_stamp, recipe
-from jepa.frames import TARGETS, FrameStore
-from jepa.predict import Output
-from jepa.predictor import JepaPredictor
-from jepa.samples import Samples
-from jepa.splits import Split, make_split
-from jepa.windows import Windows
+from jepa.inference.predictor import JepaPredictor
 from twin.errors import UserError
 
 __all__ = ["HEADS_AS_PUBLISHED", "HeadSetup", "Place", "Study"]

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import ArrayLike
 
+from jepa.data.windows import T_PRED
 from jepa.experiments.pages.canvas import (
     Caption,
     Interval,
@@ -27,7 +28,6 @@ from jepa.experiments.pages.canvas import (
     save_figure,
     scale_of_sizes,
 )
-from jepa.windows import T_PRED
 from twin.errors import UserError
 
 if TYPE_CHECKING:

@@ -12,7 +12,7 @@ from typing import Any, Literal
 import numpy as np
 from jaxtyping import Float, Int
 
-from jepa.metrics import BOOTSTRAP_DRAWS, tail_share
+from jepa.evaluation.metrics import BOOTSTRAP_DRAWS, tail_share
 from twin.errors import UserError
 
 __all__ = [

@@ -10,16 +10,16 @@ from typing import Any
 import numpy as np
 import torch
 
-from jepa.evaluate import measures_of
+from jepa.data.frames import FrameStore
+from jepa.data.samples import Samples
+from jepa.data.windows import T_PRED, Windows
+from jepa.evaluation.evaluate import measures_of
+from jepa.evaluation.metrics import mismatch_histogram
+from jepa.evaluation.predictions import Output
+from jepa.evaluation.representation import VIEWS, representation, view_of
 from jepa.experiments.results.comparison import Claim, Direction, Estimate, Sums, claim, difference, mean
 from jepa.experiments.results.side_by_side import as_json
-from jepa.frames import FrameStore
-from jepa.metrics import mismatch_histogram
-from jepa.predict import Output
-from jepa.predictor import JepaPredictor
-from jepa.representation import VIEWS, representation, view_of
-from jepa.samples import Samples
-from jepa.windows import T_PRED, Windows
+from jepa.inference.predictor import JepaPredictor
 
 __all__ = [
     "QUANTILES",

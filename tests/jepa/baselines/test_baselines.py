@@ -12,10 +12,10 @@ from jepa.baselines.extrapolation import constant_velocity, least_squares_veloci
 from jepa.baselines.gru import BeamGru, SeriesGru
 from jepa.baselines.gru_cascade import GruCascade
 from jepa.config import preset
-from jepa.evaluate import evaluate, measures_of
-from jepa.samples import History, Samples
-from jepa.splits import make_split
-from jepa.training import Plan
+from jepa.data.samples import History, Samples
+from jepa.data.splits import make_split
+from jepa.evaluation.evaluate import evaluate, measures_of
+from jepa.training.loop import Plan
 
 EPOCHS = {"gru_cascade": 2, "transformer": 12}
 """Enough for a drive that is easy to predict."""

@@ -20,11 +20,11 @@ from jepa.baselines.gru_cascade import GruCascade
 from jepa.baselines.m2beamllm import M2BeamLlm
 from jepa.baselines.transformer import Transformer
 from jepa.baselines.vision_position import VisionPosition
+from jepa.data.frames import TARGETS, Dataset, Episode, FrameStore
+from jepa.data.samples import Samples
+from jepa.data.splits import make_split
 from jepa.experiments.on_twin.study import Place, Study
-from jepa.frames import TARGETS, Dataset, Episode, FrameStore
-from jepa.samples import Samples
-from jepa.splits import make_split
-from jepa.training import Plan
+from jepa.training.loop import Plan
 
 HERE, AWAY = torch.device("cpu"), torch.device("meta")
 EPISODES, SIDE = 24, 32

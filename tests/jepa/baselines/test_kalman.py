@@ -7,7 +7,7 @@ import torch
 from jepa.baselines import kalman as module
 from jepa.baselines.extrapolation import constant_velocity, least_squares_velocity
 from jepa.baselines.kalman import GATE, Kalman, Noise, ctrv_jacobian, ctrv_step, extrapolate, track
-from jepa.samples import History, Samples
+from jepa.data.samples import History, Samples
 from twin.errors import UserError
 
 DEVIATIONS = (0.02, 0.05, 0.01, 0.02, 0.05)

@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from jepa.baselines.transformer import PLAN, BeamTransformer, SeriesTransformer, Transformer, sinusoidal_positions
-from jepa.samples import History, Samples
+from jepa.data.samples import History, Samples
 
 
 def parameters(model):

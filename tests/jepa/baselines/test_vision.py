@@ -21,10 +21,10 @@ from jepa.baselines.m2beamllm import (
 )
 from jepa.baselines.mobilenet import MobileNetV3Small
 from jepa.baselines.vision_position import VisionPosition, VisionPositionNetwork
-from jepa.frames import Dataset, Episode, FrameStore
-from jepa.samples import Samples
-from jepa.splits import make_split
-from jepa.training import Plan
+from jepa.data.frames import Dataset, Episode, FrameStore
+from jepa.data.samples import Samples
+from jepa.data.splits import make_split
+from jepa.training.loop import Plan
 from twin.errors import UserError
 
 SIDE, PLACES = 32, 8

@@ -7,11 +7,11 @@ import pytest
 import torch
 
 from jepa import workflows
+from jepa.data.frames import FrameStore
+from jepa.data.splits import make_split
 from jepa.experiments import checkpoint
 from jepa.experiments.pages.tables import COLUMNS
-from jepa.frames import FrameStore
-from jepa.predictor import JepaPredictor
-from jepa.splits import make_split
+from jepa.inference.predictor import JepaPredictor
 from twin.errors import UserError
 
 SCENARIOS = ("deepsense32", "street_canyon")

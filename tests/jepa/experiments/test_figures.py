@@ -7,13 +7,13 @@ import pytest
 from PIL import Image
 
 from jepa import workflows
+from jepa.data.frames import FrameStore
+from jepa.data.samples import Samples
+from jepa.data.splits import make_split
 from jepa.experiments import figures, table3
 from jepa.experiments.figures import TASKS, run
 from jepa.experiments.on_twin.study import Study
-from jepa.frames import FrameStore
-from jepa.predictor import JepaPredictor
-from jepa.samples import Samples
-from jepa.splits import make_split
+from jepa.inference.predictor import JepaPredictor
 from twin.errors import UserError
 
 pytest.importorskip("matplotlib")

@@ -7,15 +7,15 @@ import numpy as np
 import pytest
 import torch
 
-from jepa.checkpoint import load_checkpoint
 from jepa.config import preset
 from jepa.config_checks import check_config
+from jepa.data.frames import FrameStore
+from jepa.data.splits import make_split
 from jepa.experiments import levers
 from jepa.experiments.levers import LEVERS, run
 from jepa.experiments.results import side_by_side
-from jepa.frames import FrameStore
-from jepa.pretraining import new_model
-from jepa.splits import make_split
+from jepa.paradigms.pretraining import new_model
+from jepa.training.checkpoint import load_checkpoint
 from twin.errors import UserError
 
 CHOSEN = ("none", "trained tokenizers", "real windows", "a fifth of the twin's heads kept")

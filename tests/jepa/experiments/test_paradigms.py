@@ -5,14 +5,14 @@ import json
 import numpy as np
 import pytest
 
-from jepa.evaluate import TASKS, measures_of
+from jepa.data.frames import FrameStore
+from jepa.data.samples import Samples
+from jepa.data.splits import make_split
+from jepa.evaluation.evaluate import TASKS, measures_of
 from jepa.experiments import paradigms
 from jepa.experiments.on_twin.study import Place, Study
 from jepa.experiments.table3 import METRICS
-from jepa.frames import FrameStore
-from jepa.predictor import JepaPredictor
-from jepa.samples import Samples
-from jepa.splits import make_split
+from jepa.inference.predictor import JepaPredictor
 
 pytest.importorskip("matplotlib")
 

@@ -7,16 +7,16 @@ import numpy as np
 import pytest
 
 from jepa.config import load_config
+from jepa.data.frames import FrameStore
+from jepa.data.inputs import Normalisers
+from jepa.data.preprocess import Normaliser
+from jepa.data.splits import make_split
 from jepa.experiments import real_data
 from jepa.experiments.pages.real_data import BACKBONES, KINDS, Results
 from jepa.experiments.real_data import Budget, run
 from jepa.experiments.results import side_by_side
 from jepa.experiments.results.store import write_json
-from jepa.frames import FrameStore
-from jepa.inputs import Normalisers
-from jepa.preprocess import Normaliser
-from jepa.runs import open_run
-from jepa.splits import make_split
+from jepa.runs.directory import open_run
 from twin.errors import UserError
 
 NANO = Budget(

@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 import torch
 
+from jepa.data.splits import make_split
 from jepa.experiments.on_twin.study import Study
 from jepa.experiments.results.comparison import Sums, difference
 from jepa.experiments.splits import drawn_together, flattery, leak, pooled, run
-from jepa.splits import make_split
 from twin.errors import UserError
 
 METRICS = ("ade_m", "fde_m", "top1", "top3", "l1_rsrp_db", "rmse_db", "mae_db")

@@ -7,13 +7,13 @@ import numpy as np
 import pytest
 import torch
 
+from jepa.data.windows import T_WINDOW
 from jepa.experiments import transfer
 from jepa.experiments.on_sites import sites as places_of_twin
 from jepa.experiments.on_sites.sites import Place
 from jepa.experiments.pages.transfer import Results
 from jepa.experiments.results import side_by_side
 from jepa.experiments.transfer import Budget, Source, run, shuffled
-from jepa.windows import T_WINDOW
 from twin.errors import UserError
 from twin.scenario import load_scenario
 

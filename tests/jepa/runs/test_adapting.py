@@ -6,16 +6,16 @@ import pytest
 import torch
 
 from jepa import workflows
-from jepa.checkpoint import load_tensors
 from jepa.config import load_config, with_settings
-from jepa.head_training import _Together, train_heads
-from jepa.heads import Heads
-from jepa.inputs import Normalisers
-from jepa.predictor import JepaPredictor
-from jepa.pretraining import load_backbone, new_model
-from jepa.runs import open_run
-from jepa.splits import make_split
-from jepa.stored_heads import load_heads
+from jepa.data.inputs import Normalisers
+from jepa.data.splits import make_split
+from jepa.heads.network import Heads
+from jepa.heads.training import _Together, train_heads
+from jepa.inference.predictor import JepaPredictor
+from jepa.paradigms.pretraining import load_backbone, new_model
+from jepa.runs.directory import open_run
+from jepa.runs.heads import load_heads
+from jepa.training.checkpoint import load_tensors
 from twin.errors import UserError
 
 

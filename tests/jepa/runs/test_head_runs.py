@@ -7,11 +7,11 @@ import pytest
 import torch
 
 from jepa import workflows
-from jepa.head_training import train_heads
-from jepa.inputs import Normalisers
-from jepa.predictor import JepaPredictor
-from jepa.pretraining import load_backbone, new_model
-from jepa.splits import make_split
+from jepa.data.inputs import Normalisers
+from jepa.data.splits import make_split
+from jepa.heads.training import train_heads
+from jepa.inference.predictor import JepaPredictor
+from jepa.paradigms.pretraining import load_backbone, new_model
 from twin.errors import UserError
 
 

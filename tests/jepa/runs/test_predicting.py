@@ -10,14 +10,14 @@ import torch
 
 from jepa import workflows
 from jepa.baselines import BASELINES
-from jepa.evaluate import measures_of
-from jepa.frames import FrameStore
-from jepa.inputs import Normalisers
-from jepa.predictor import JepaPredictor
-from jepa.runs import check_not_trained_on, open_run
-from jepa.samples import History
-from jepa.splits import make_split
-from jepa.windows import T_OBS
+from jepa.data.frames import FrameStore
+from jepa.data.inputs import Normalisers
+from jepa.data.samples import History
+from jepa.data.splits import make_split
+from jepa.data.windows import T_OBS
+from jepa.evaluation.evaluate import measures_of
+from jepa.inference.predictor import JepaPredictor
+from jepa.runs.directory import check_not_trained_on, open_run
 from twin.errors import UserError
 
 FIELDS = ("trajectory_m", "beam_logits", "spectrum_db", "latent")

@@ -7,17 +7,17 @@ import pytest
 import torch
 from safetensors import SafetensorError
 
-import jepa.checkpoint
+import jepa.training.checkpoint
 from jepa import workflows
 from jepa.config import preset
-from jepa.frames import FrameStore
-from jepa.runs import open_run
+from jepa.data.frames import FrameStore
+from jepa.runs.directory import open_run
 from twin.errors import UserError
 
 
 def files_of(run):
     """The weights and the log of a run."""
-    weights, _ = jepa.checkpoint.load_checkpoint(run / "checkpoints")
+    weights, _ = jepa.training.checkpoint.load_checkpoint(run / "checkpoints")
     return weights, (run / "metrics.jsonl").read_bytes()
 
 
@@ -41,7 +41,9 @@ def test_stopped_anywhere_in_a_checkpoint_write_it_resumes_bit_for_bit(
     path = type(tmp_path)
     with monkeypatch.context() as patch:
         if stage == "tensors":
-            patch.setattr(jepa.checkpoint, "save_file", stop_at(jepa.checkpoint.save_file, lambda *_: True))
+            patch.setattr(
+                jepa.training.checkpoint, "save_file", stop_at(jepa.training.checkpoint.save_file, lambda *_: True)
+            )
         elif stage == "manifest":
             patch.setattr(path, "write_text", stop_at(path.write_text, lambda p, *_: p.name == "manifest.json"))
         elif stage == "rename":
@@ -106,9 +108,9 @@ def test_weights_that_the_disk_has_no_room_for_are_a_users_error(tmp_path, monke
     def full(*_):
         raise SafetensorError("Error while serializing: I/O error: No space left on device (os error 28)")
 
-    monkeypatch.setattr(jepa.checkpoint, "save_file", full)
+    monkeypatch.setattr(jepa.training.checkpoint, "save_file", full)
     with pytest.raises(UserError, match="No space left"):
-        jepa.checkpoint.save_tensors(tmp_path / "weights", {"a": torch.zeros(3)}, {})
+        jepa.training.checkpoint.save_tensors(tmp_path / "weights", {"a": torch.zeros(3)}, {})
     assert not list(tmp_path.iterdir())
 
 
@@ -116,7 +118,7 @@ def test_a_new_run_that_the_disk_has_no_room_for_leaves_nothing(tiny, dataset, t
     def full(*_):
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr("jepa.training.save_checkpoint", full)
+    monkeypatch.setattr("jepa.training.loop.save_checkpoint", full)
     with pytest.raises(OSError, match="No space") as error:
         workflows.pretrain_run([dataset], tmp_path / "new/run", tiny(), label="")
     assert error.value.filename == str(tmp_path / "new/run")

@@ -3,8 +3,8 @@
 import pytest
 
 from jepa import workflows
-from jepa.runs import check_not_trained_on, find_runs, open_run
-from jepa.splits import make_split
+from jepa.data.splits import make_split
+from jepa.runs.directory import check_not_trained_on, find_runs, open_run
 from twin.errors import UserError
 
 

@@ -1,0 +1,1 @@
+"""From recordings to what is trained on: frames, windows of them, splits, normalised inputs."""

@@ -1,0 +1,1 @@
+"""Predictions, what they are worth, and how many directions the latents use."""

@@ -1,0 +1,1 @@
+"""The heads on frozen latents: what they are, where they start from, how they are trained."""

@@ -1,0 +1,254 @@
+"""The loss of pretraining, and what tells a healthy run from a collapsed one.
+
+Shape suffixes: B batch, N tokens of a window, V visible tokens, D width.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor
+from torch.nn import functional
+
+from jepa.backbone.model import JepaModel
+from jepa.config import ObjectiveConfig
+from jepa.data.sharing import SharedFrames
+from jepa.evaluation.metrics import rankme
+from jepa.paradigms.sigreg import epps_pulley
+from jepa.tokens.fusion import FusedLayout, incomplete_frames
+from jepa.tokens.masking import hidden_places
+from jepa.tokens.noise import with_noise
+from jepa.tokens.tokenizers import Inputs, Layout
+from jepa.training.parallel import ALONE, Processes
+
+__all__ = [
+    "Health",
+    "collapse_name",
+    "ema_momentum",
+    "health_of",
+    "pretraining_loss",
+    "variance_covariance",
+]
+
+COLLAPSED_VARIANCE = 0.01
+"""Variance of the targets over windows, per token position, below which they say nothing; a healthy one is near 1."""
+COLLAPSED_SHARE = 0.1
+"""Share of the variance under the first weights that training has to lose for a collapse: LiDAR tokens of a street that
+stands still begin with 0.003."""
+DEAD_VARIANCE = 1e-6
+"""Below this targets are constant whatever they began with: of a sensor that shows nothing."""
+LOSS_DROP, RANK_DROP = 0.5, 0.7
+"""A loss below this share of the last epoch's with a RankMe below that share of the last epoch's is a collapse; so is a
+RankMe below that share of what it was under the first weights, however slowly it got there."""
+EPSILON = 1e-4
+"""Added to variances before the square root."""
+
+
+def ema_momentum(config: ObjectiveConfig, step: int, steps: int) -> float:
+    """Momentum of the target branch, linear over the steps."""
+    return config.ema_start + (config.ema_end - config.ema_start) * step / max(1, steps - 1)
+
+
+def centred_by_place(
+    context_BVD: Float[Tensor, "batch visible dim"], places_BV: Tensor, tokens: int, processes: Processes = ALONE
+) -> tuple[Float[Tensor, "sample dim"], Tensor]:
+    """Context tokens less the mean at their token position over the batch of all processes, and how many positions
+    there were: what the position alone tells does not count as variance."""
+    flat = context_BVD.float().flatten(0, 1)
+    place = places_BV.flatten()
+    sums = processes.sum(flat.new_zeros(tokens, flat.shape[-1]).index_add(0, place, flat))
+    counts = processes.sum(flat.new_zeros(tokens).index_add(0, place, torch.ones_like(flat[:, 0])))
+    # gradients of plain indexing are summed in any order when threads share the work
+    return flat - (sums / counts.clamp_min(1)[:, None]).index_select(0, place), (counts > 0).sum()
+
+
+def variance_covariance(
+    context_BVD: Float[Tensor, "batch visible dim"], places_BV: Tensor, tokens: int, processes: Processes = ALONE
+) -> tuple[Tensor, Tensor]:
+    """VICReg's variance (hinge at 1) and covariance (off-diagonal squares / D) of the context tokens, centred."""
+    width = context_BVD.shape[-1]
+    centred, positions = centred_by_place(context_BVD, places_BV, tokens, processes)
+    freedom = (processes.world * len(centred) - positions).clamp_min(1)
+    with torch.autocast(centred.device.type, enabled=False):
+        covariance = processes.sum(centred.T @ centred / freedom)
+    diagonal = covariance.diagonal()
+    variance_loss = functional.relu(1 - (diagonal + EPSILON).sqrt()).mean()
+    off_diagonal = covariance.square().sum() - diagonal.square().sum()
+    return variance_loss, off_diagonal / width
+
+
+def pretraining_loss(
+    model: JepaModel,
+    inputs: Inputs,
+    hidden_BN: Bool[Tensor, "batch token"],
+    config: ObjectiveConfig,
+    generator: torch.Generator,
+    processes: Processes = ALONE,
+    index: Int[Tensor, "whole time"] | None = None,
+    directions: Float[Tensor, "direction dim"] | None = None,
+) -> tuple[Tensor, dict[str, Tensor]]:
+    """Mean over hidden positions and channels of smooth-L1 between prediction and target, and its parts.
+
+    Hidden are the fusion tokens of frames of which the mask hides a token. Of several processes each gives the means
+    over its own windows, except for the terms against collapse; of fusion tokens, of which windows hide more or fewer,
+    the sum over its own windows by the mean number of a process.
+
+    Args:
+        inputs: of this process's windows.
+        hidden_BN: the mask, on the CPU.
+        generator: for noise, on the CPU.
+        index: frames of the windows of all processes; needed for noise on frames that windows share.
+        directions: of this step, for SIGReg.
+    """
+    seen = with_noise(inputs, config.input_noise, generator, processes, index)
+    context_BVD, places_BV = model.encode(seen, hidden_BN)
+    predicted_BND = model.predict(context_BVD, places_BV)
+    if config.target_levels:
+        predicted_BND = model.out(predicted_BND)
+        target_BND = model.target_levels(inputs, config.target_levels)
+    elif config.target == "online":
+        target_BND = model.context(inputs, config.target_layers)
+    else:
+        target_BND = model.targets(inputs, config.target_layers)
+    if isinstance(model.layout, FusedLayout):
+        predicted_BHD, target_BHD = predicted_BND.float(), target_BND.float()
+    else:
+        places_BH = hidden_places(hidden_BN).to(predicted_BND.device, non_blocking=True)
+        predicted_BHD, target_BHD = (_at(tokens, places_BH).float() for tokens in (predicted_BND, target_BND))
+    if config.normalise_targets and not config.target_levels:  # whose levels are normalised one by one
+        target_BHD = functional.layer_norm(target_BHD, target_BHD.shape[-1:])
+    if config.error == "squared":
+        error_BHD = (predicted_BHD - target_BHD).square()
+    else:
+        error_BHD = functional.smooth_l1_loss(predicted_BHD, target_BHD, beta=config.smooth_l1_beta, reduction="none")
+    error_BH = error_BHD.mean(-1)
+    if isinstance(model.layout, FusedLayout):
+        loss = _of_incomplete(error_BH, hidden_BN, model.layout, processes)
+        parts = {"loss_fusion": loss.detach()}
+    else:
+        loss = error_BH.mean()
+        parts = _by_modality(error_BH.detach(), hidden_BN, model.layout)
+    if config.variance_weight or config.covariance_weight:
+        variance, covariance = variance_covariance(context_BVD, places_BV, model.places, processes)
+        parts |= {"variance": variance.detach(), "covariance": covariance.detach(), "prediction": loss.detach()}
+        loss = loss + config.variance_weight * variance + config.covariance_weight * covariance
+    if directions is not None:
+        centred, _ = centred_by_place(context_BVD, places_BV, model.places, processes)
+        with torch.autocast(centred.device.type, enabled=False):
+            projected = centred @ directions.to(centred.device, non_blocking=True).T
+        total = processes.sum if processes.world > 1 else None
+        normality = epps_pulley(projected, total=total).mean()
+        parts |= {"sigreg": normality.detach(), "prediction": parts.get("prediction", loss.detach())}
+        loss = (1 - config.sigreg_weight) * loss + config.sigreg_weight * normality
+    return loss, parts
+
+
+def _at(tokens_BND: Float[Tensor, "batch token dim"], places_BH: Tensor) -> Float[Tensor, "batch hidden dim"]:
+    return tokens_BND.gather(1, places_BH[..., None].expand(-1, -1, tokens_BND.shape[-1]))
+
+
+def _of_incomplete(
+    error_BP: Float[Tensor, "batch place"],
+    hidden_BN: Bool[Tensor, "batch token"],
+    layout: FusedLayout,
+    processes: Processes,
+) -> Tensor:
+    """Mean over the fusion tokens of incomplete frames, which number differently in each window: all weigh the same."""
+    asked_BT = incomplete_frames(layout, hidden_BN)
+    asked_BP = asked_BT.repeat_interleave(layout.fusion_tokens, 1).to(error_BP, non_blocking=True)
+    return processes.world * (error_BP * asked_BP).sum() / processes.sum(asked_BP.sum())
+
+
+def _by_modality(
+    error_BH: Float[Tensor, "batch hidden"], hidden_BN: Bool[Tensor, "batch token"], layout: Layout
+) -> dict[str, Tensor]:
+    """The loss of each modality: masks hide equally many of its tokens in every window, so that it has columns."""
+    parts, first = {}, 0
+    for name, start, tokens in layout.pieces():
+        count = int(hidden_BN[0, start : start + layout.frames * tokens].sum())
+        parts[f"loss_{name}"] = error_BH[:, first : first + count].mean() if count else error_BH.new_zeros(())
+        first += count
+    return parts
+
+
+@dataclass(frozen=True)
+class Health:
+    """State of the representation on a fixed sample of windows.
+
+    Attributes:
+        rankme: of the target branch's tokens pooled over a window.
+        rankme_future: by modality, of the predicted tokens of the future frames.
+        target_variance: by modality, variance of the layer-normed targets over windows at each token position,
+            averaged; of fusion tokens one, `fusion`.
+    """
+
+    rankme: float
+    rankme_future: dict[str, float]
+    target_variance: dict[str, float]
+
+    def values(self) -> dict[str, float]:
+        """The values by their names in the log."""
+        return {
+            "rankme": self.rankme,
+            **{f"rankme_future_{name}": value for name, value in self.rankme_future.items()},
+            **{f"target_variance_{name}": value for name, value in self.target_variance.items()},
+        }
+
+
+def _targets(model: JepaModel, inputs: Inputs, config: ObjectiveConfig) -> Float[Tensor, "batch token dim"]:
+    training = model.training
+    model.eval()
+    branch = model.context if config.target == "online" else model.target
+    target_BND = branch(inputs, config.target_layers).float()
+    model.train(training)
+    return target_BND
+
+
+def _variance(target_BND: Float[Tensor, "batch token dim"], model: JepaModel) -> dict[str, float]:
+    variance_N = functional.layer_norm(target_BND, target_BND.shape[-1:]).var(0).mean(-1)
+    return {
+        name: float(variance_N[first : first + model.layout.frames * tokens].mean())
+        for name, first, tokens in model.pieces()
+    }
+
+
+@torch.no_grad()
+def health_of(model: JepaModel, inputs: Inputs, config: ObjectiveConfig, observed: int) -> Health:
+    """Rank and variance on some windows; `observed` frames are the history."""
+    target_BND = _targets(model, inputs, config)
+    future = model.future_latents({name: _observed(values, observed) for name, values in inputs.items()})
+    return Health(
+        rankme=rankme(target_BND.mean(1).cpu().numpy()),
+        rankme_future={
+            name: rankme(values.float().flatten(0, 1).cpu().numpy()) for name, values in future.predicted.items()
+        },
+        target_variance=_variance(target_BND, model),
+    )
+
+
+def _observed(values: Tensor | SharedFrames, frames: int) -> Tensor | SharedFrames:
+    return values.first(frames) if isinstance(values, SharedFrames) else values[:, :frames]
+
+
+def collapse_name(loss: float, health: Health, previous: Mapping[str, Any] | None, start: Health) -> str | None:
+    """The collapse that an epoch shows: `constant targets (modality)`, `sudden loss drop with falling rank` or `rank
+    below that of random weights`; else None.
+
+    Args:
+        loss: mean prediction loss of the epoch.
+        previous: the record of the epoch before in the log.
+        start: health under the first weights, on the same windows.
+    """
+    flat = [
+        name
+        for name, value in health.target_variance.items()
+        if value < COLLAPSED_VARIANCE and value < max(COLLAPSED_SHARE * start.target_variance[name], DEAD_VARIANCE)
+    ]
+    if flat:
+        return f"constant targets ({', '.join(flat)})"
+    fell = previous is not None and loss < LOSS_DROP * previous.get("prediction", previous["loss"])
+    if previous is not None and fell and health.rankme < RANK_DROP * previous["rankme"]:
+        return "sudden loss drop with falling rank"
+    return "rank below that of random weights" if health.rankme < RANK_DROP * start.rankme else None

@@ -1,0 +1,1 @@
+"""Run directories: their description, their heads, and those that come with the project."""
