@@ -3,10 +3,12 @@
 Each lever is a change of pretraining, of the heads or of how they are adapted. Its backbone is pretrained on the twin's
 `drive_by` (that of `none` serves where the lever changes no pretraining; with real windows it is pretrained on from
 there, with the unlabelled training drives of all sites), its heads are trained on the twin and then adapted to the
-training drives of each site, like those of `best` without it (`none`), in as many optimiser steps. Beside each stands
-its control: the same heads on random weights, which levers of pretraining alone share with `none`. The test part of a
-fold is never looked at; but the validation drives of one fold are test drives of another, so that what is chosen here
-on some folds is judged without that favour on the others alone. What came of it is written in `LOG.md`.
+training drives of each site, like those of `best` without it (`none`), in as many optimiser steps. Levers of
+pretraining are tried with the heads of `best`, which read the raw history as well, and with the paper's, which read
+latents alone. Beside each stands its control: the same heads on random weights, which levers of pretraining alone share
+with what they are compared with. The test part of a fold is never looked at; but the validation drives of one fold are
+test drives of another, so that what is chosen here on some folds is judged without that favour on the others alone.
+What came of it is written in `LOG.md`.
 """
 
 from collections.abc import Iterator, Sequence
@@ -25,11 +27,10 @@ from jepa.data.samples import Samples
 from jepa.data.splits import make_split
 from jepa.data.windows import Windows, dataset_of_windows
 from jepa.experiments.on_sites.backbones import epochs_of, heads_row, pretraining_row, some_windows, steps_in
-from jepa.experiments.on_sites.sites import Place, checked_hashes, made, row_of, stand_ins, sums_at, values_at
+from jepa.experiments.on_sites.changes import LATENTS_ALONE, LEVERS, backbone_of, control_of, slug
+from jepa.experiments.on_sites.sites import Place, checked_hashes, made, row_of, stand_ins
 from jepa.experiments.on_twin.in_view import in_view
-from jepa.experiments.pages.tables import markdown_table
-from jepa.experiments.real_data import HEADS
-from jepa.experiments.results.comparison import Estimate, difference, mean
+from jepa.experiments.pages.levers import Results
 from jepa.experiments.results.rows import numbers_of_page
 from jepa.experiments.results.side_by_side import Job, as_json, compute_rows
 from jepa.experiments.results.store import RowStore, check_stamp, recipe, write_json
@@ -41,73 +42,7 @@ from jepa.runs.heads import load_heads
 from jepa.workflows import pick_device
 from twin.errors import UserError
 
-__all__ = ["BUDGETS", "LEVERS", "Budget", "Lever", "run"]
-
-
-_TRAINED = ("model.tokenizers=trained",)
-"""In pretraining: random weights are the same, and frozen."""
-
-
-@dataclass(frozen=True)
-class Lever:
-    """A change.
-
-    Attributes:
-        settings: of the configuration.
-        adapting: further settings where the heads are adapted to a site.
-        real_share: share of the sites' unlabelled training windows in further pretraining; 0: there is none.
-        scenarios: of the twin, beside `drive_by`, that the backbone is pretrained on.
-    """
-
-    settings: tuple[str, ...] = ()
-    adapting: tuple[str, ...] = ()
-    real_share: float = 0.0
-    scenarios: tuple[str, ...] = ()
-
-    @property
-    def of_backbone(self) -> bool:
-        """Whether it needs a backbone of its own from the twin."""
-        return bool(self.scenarios) or any(not setting.startswith("heads.") for setting in self.settings)
-
-    @property
-    def of_control(self) -> tuple[str, ...]:
-        """The settings that heads on random weights notice: those of the heads and of the model's parts."""
-        seen = (setting for setting in self.settings if setting.startswith(("heads.", "model.")))
-        return (*(setting for setting in seen if setting not in _TRAINED), *self.adapting)
-
-
-_TOP_LAYERS = ("objective.target_levels=[]", "objective.target_layers=4", "objective.error=smooth-l1")
-_ONE_LEVEL = ("objective.target_levels=[]",)
-_LATENTS_ALONE = HEADS["latents"]
-_SIGREG = ("objective.sigreg_weight=0.02",)
-_NO_VARIANCE = ("objective.variance_weight=0", "objective.covariance_weight=0")
-LEVERS: dict[str, Lever] = {
-    "none": Lever(),
-    "mean of the top layers as target": Lever(_TOP_LAYERS),
-    "trained tokenizers": Lever(_TRAINED),
-    "mean of the top layers, trained tokenizers": Lever((*_TOP_LAYERS, *_TRAINED)),
-    "real windows": Lever(real_share=0.5),
-    "several scenarios": Lever(scenarios=("intersection", "highway", "bus_blockage")),
-    "modality dropout": Lever(("mask.modality_dropout=0.2",)),
-    "fusion tokens": Lever(("model.fusion_tokens=2", "objective.target_levels=[1, 4]")),
-    "SIGReg with EMA": Lever((*_NO_VARIANCE, *_SIGREG)),
-    "SIGReg with EMA, the last layer as target": Lever((*_NO_VARIANCE, *_ONE_LEVEL, *_SIGREG)),
-    "SIGReg without EMA, the last layer as target": Lever(
-        (*_NO_VARIANCE, *_ONE_LEVEL, *_SIGREG, "objective.target=online")
-    ),
-    "mirrored drives": Lever(("augment.mirror=0.5",)),
-    "reversed drives": Lever(("augment.reverse=0.5",)),
-    "slower drives": Lever(("augment.slowest=0.5",)),
-    "stronger variance term": Lever(("objective.variance_weight=2", "objective.covariance_weight=0.1")),
-    "heads on latents alone": Lever(_LATENTS_ALONE),
-    "heads on latents alone, real windows": Lever(_LATENTS_ALONE, real_share=0.5),
-    "attentive read-out": Lever(("heads.readout=attentive",)),
-    "linear paths": Lever(("heads.linear=true",)),
-    "spectrum in the logits": Lever(("heads.spectrum_in_logits=true",)),
-    "trajectory from a line": Lever(("heads.coarse_trajectory=line",)),
-    "a fifth of the twin's heads kept": Lever(adapting=("heads.kept_share=0.2",)),
-}
-"""By what the table calls them."""
+__all__ = ["BUDGETS", "Budget", "run"]
 
 
 @dataclass(frozen=True)
@@ -147,6 +82,8 @@ QUICK = (
     "modality dropout",
     "mirrored drives",
     "SIGReg without EMA, the last layer as target",
+    LATENTS_ALONE,
+    f"{LATENTS_ALONE}, real windows",
     "a fifth of the twin's heads kept",
 )
 BUDGETS = {
@@ -169,7 +106,6 @@ BUDGETS = {
     "full": Budget(128, 4000, 60_000, 5000, 5000, 2000, 3, (0, 1, 2, 3, 4)),
 }
 """`quick` shows that everything runs, `default` is sized for a night on two cores, `full` is for a GPU."""
-SHOWN = {"l1_rsrp_db": "power lost, dB", "ade_m": "displacement error, m", "top1": "top-1"}
 PART = "val"
 """The part on which everything is judged."""
 BATCH = 64
@@ -207,15 +143,11 @@ def run(out: Path, data: Sequence[Path] = (), budget: str = "default") -> None:
             [job for place in places for job in _cells(out, place, spent)],
         ],
     )
-    page = _page(found, [path.name for path in sites], budget, spent)
+    told = as_json(replace(spent, levers=()))
+    results = Results(found, [path.name for path in sites], spent.levers, budget, told)
+    page = results.page()
     (out / "levers.md").write_text(page)
-    names = [path.name for path in sites]
-    compared = {
-        site: {name: {metric: _compared(found, site, name, metric) for metric in SHOWN} for name in spent.levers}
-        for site in names
-    }
-    numbers = {"rows": found, "values": values_at(found, names), "levers": compared}
-    write_json(out / "levers.json", numbers_of_page(budget, spent, **numbers))
+    write_json(out / "levers.json", numbers_of_page(budget, spent, **results.numbers()))
     print(page)
 
 
@@ -223,44 +155,30 @@ def _twin(out: Path) -> Path:
     return out / "twin" / TWIN
 
 
-def _slug(name: str) -> str:
-    return name.replace(",", "").replace("'", "").replace(" ", "-")
-
-
-def _own(name: str) -> str:
-    """The lever whose backbone from the twin it stands on: `none` where it changes the heads alone."""
-    return name if LEVERS[name].of_backbone else "none"
-
-
 def _run_of(out: Path, name: str, seed: int) -> Path:
     """Where the backbone of a lever from the twin lies."""
-    return out / "runs" / _slug(_own(name)) / f"seed-{seed}"
+    return out / "runs" / slug(backbone_of(name)) / f"seed-{seed}"
 
 
 def _with_sites_run(out: Path, name: str, fold: int, seed: int) -> Path:
     """Where it lies when it was pretrained on with the training drives that the sites have in a fold."""
-    return out / "runs" / f"{_slug(_own(name))}-with-sites-{fold}" / f"seed-{seed}"
+    return out / "runs" / f"{slug(backbone_of(name))}-with-sites-{fold}" / f"seed-{seed}"
 
 
 def _sees_sites(name: str, arm: str) -> bool:
     return bool(LEVERS[name].real_share) and arm == "pretrained"
 
 
-def _control_of(name: str) -> str:
-    """The first lever whose heads on random weights are the same."""
-    return next(other for other, lever in LEVERS.items() if lever.of_control == LEVERS[name].of_control)
-
-
 def _judged(levers: Sequence[str]) -> list[tuple[str, str]]:
     """Levers with their arms, and every control once."""
-    controls = dict.fromkeys(map(_control_of, levers))
+    controls = dict.fromkeys(map(control_of, levers))
     return [*((name, "pretrained") for name in levers), *((name, "random") for name in controls)]
 
 
 def _heads_of(out: Path, name: str, arm: str, fold: int, seed: int) -> Path:
     """Where the heads from the twin lie: one for each fold where the backbone has seen its drives."""
     of_fold = f"-fold-{fold}" if _sees_sites(name, arm) else ""
-    return out / "runs" / _slug(name) / f"heads-{arm}{of_fold}-seed-{seed}"
+    return out / "runs" / slug(name) / f"heads-{arm}{of_fold}-seed-{seed}"
 
 
 def _config(budget: Budget, seed: int, steps: int, settings: Sequence[str]) -> PretrainConfig:
@@ -272,17 +190,17 @@ def _config(budget: Budget, seed: int, steps: int, settings: Sequence[str]) -> P
 def _backbones(out: Path, budget: Budget) -> Iterator[Job]:
     for seed in range(budget.seeds):
         for name in budget.levers:
-            if name == "none" or LEVERS[name].of_backbone:
-                yield f"twin/seed-{seed}/{_slug(name)}-pretraining", partial(_pretrained, out, name, budget, seed)
+            if backbone_of(name) == name:
+                yield f"twin/seed-{seed}/{slug(name)}-pretraining", partial(_pretrained, out, name, budget, seed)
 
 
 def _with_sites(out: Path, sites: Sequence[Path], budget: Budget) -> Iterator[Job]:
     """Each backbone once, with the share of the first lever that asks for it."""
-    asking = {_own(name): name for name in reversed(budget.levers) if LEVERS[name].real_share}
+    asking = {backbone_of(name): name for name in reversed(budget.levers) if LEVERS[name].real_share}
     for seed in range(budget.seeds):
         for own, name in asking.items():
             for fold in budget.folds:
-                key = f"twin/seed-{seed}/{_slug(own)}-with-sites-{fold}"
+                key = f"twin/seed-{seed}/{slug(own)}-with-sites-{fold}"
                 yield key, partial(_pretrained_with_sites, out, sites, name, budget, fold, seed)
 
 
@@ -296,7 +214,7 @@ def _heads(out: Path, budget: Budget) -> Iterator[Job]:
 
 def _cells(out: Path, place: Place, budget: Budget) -> Iterator[Job]:
     for name, arm in _judged(budget.levers):
-        yield place.key(f"{_slug(name)}_{arm}"), partial(_cell, out, place, name, arm, budget)
+        yield place.key(f"{slug(name)}_{arm}"), partial(_cell, out, place, name, arm, budget)
 
 
 def _loaded(out: Path, scenarios: Sequence[str] = ()) -> tuple[FrameStore, Windows]:
@@ -369,45 +287,3 @@ def _of_twin_and_sites(store: FrameStore, fold: int, seed: int) -> Windows:
     twin = twin.select(dataset_of_windows(store, twin) == 0)
     sites = sites.select(dataset_of_windows(store, sites) > 0)
     return Windows(torch.cat([twin.index, sites.index]), torch.cat([twin.episode, sites.episode]))
-
-
-def _page(rows: dict[str, dict[str, Any]], sites: Sequence[str], budget: str, spent: Budget) -> str:
-    """Power lost, and displacement error: each with the difference that the lever makes, and pretraining under it."""
-    described = ", ".join(
-        f"{key} {value}" for key, value in as_json(replace(spent, levers=())).items() if key != "levers"
-    )
-    lines = ["# Levers", "", f"Budget `{budget}`: {described}.", "", _steps(rows, spent), "", NOTE, ""]
-    for metric, title in SHOWN.items():
-        body = [[name, *(_cell_text(_compared(rows, site, name, metric)) for site in sites)] for name in spent.levers]
-        lines += [f"## {title[0].upper()}{title[1:]}", "", markdown_table(["lever", *sites], body), ""]
-    return "\n".join(lines)
-
-
-def _steps(rows: dict[str, dict[str, Any]], spent: Budget) -> str:
-    """Whole epochs do not come out at the same number of optimiser steps."""
-    found = [rows[f"twin/seed-0/{_slug(name)}-pretraining"]["steps"] for name in spent.levers if _own(name) == name]
-    return f"Optimiser steps of pretraining on the twin: {min(found):,} to {max(found):,}, in whole epochs."
-
-
-NOTE = """Judged on validation drives. In each cell: the mean; what the lever changes against `none` (in all rows but
-that one); what pretraining changes against random weights under the same lever. In brackets: 95 % intervals over
-drives; a star: the interval excludes zero."""
-
-
-def _compared(rows: dict[str, dict[str, Any]], site: str, name: str, metric: str) -> dict[str, Estimate]:
-    """A lever's mean, and its differences to `none` and to its control; empty where there is no such metric."""
-    own = sums_at(rows, site, f"{_slug(name)}_pretrained", metric)
-    base = sums_at(rows, site, "none_pretrained", metric)
-    control = sums_at(rows, site, f"{_slug(_control_of(name))}_random", metric)
-    if own is None or base is None or control is None:
-        return {}
-    against_none = {} if name == "none" else {"against none": difference(own, base)}
-    return {"mean": mean(own), **against_none, "against random weights": difference(own, control)}
-
-
-def _cell_text(compared: dict[str, Estimate]) -> str:
-    if not compared:
-        return ""
-    average, *differences = compared.values()
-    starred = (f"{found.text(sign=True)}{'*' if found.excludes(0.0) else ''}" for found in differences)
-    return "; ".join([f"{average.value:.3f}", *starred])

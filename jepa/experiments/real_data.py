@@ -22,6 +22,7 @@ from jepa.config import load_config, preset, save_config, with_settings
 from jepa.data.inputs import Normalisers
 from jepa.data.samples import Samples
 from jepa.data.splits import FOLDS
+from jepa.experiments.on_sites.changes import ON_LATENTS_ALONE
 from jepa.experiments.on_sites.rival import PLAN as RIVAL_PLAN
 from jepa.experiments.on_sites.rival import pretrain_rival, rival_row
 from jepa.experiments.on_sites.sites import Place, checked_hashes, gathered, made, row_of
@@ -68,9 +69,8 @@ BUDGETS = {
 """`quick` shows that everything runs, `default` is sized for a night on two cores, `full` is for a GPU.
 Without folds the split is `blocked`."""
 
-ON_LATENTS_ALONE = ("heads.readout=target", "heads.skip=0", "heads.gated=false", "heads.latent_dropout=0")
 HEADS: dict[str, tuple[str, ...]] = dict(zip(KINDS, ((), ON_LATENTS_ALONE), strict=True))
-"""Kinds of heads: their settings. All that `latents` has of the raw history is where the coarse predictions start."""
+"""Kinds of heads: their settings."""
 REAL_SHARE = 0.5
 """Share of real windows in further pretraining, the same of every site."""
 ONE_SEED = (

@@ -12,13 +12,21 @@ from jepa.config_checks import check_config
 from jepa.data.frames import FrameStore
 from jepa.data.splits import make_split
 from jepa.experiments import levers
-from jepa.experiments.levers import LEVERS, run
+from jepa.experiments.levers import run
+from jepa.experiments.on_sites.changes import LEVERS, control_of, slug
 from jepa.experiments.results import side_by_side
 from jepa.paradigms.pretraining import new_model
 from jepa.training.checkpoint import load_checkpoint
 from twin.errors import UserError
 
-CHOSEN = ("none", "trained tokenizers", "real windows", "a fifth of the twin's heads kept")
+CHOSEN = (
+    "none",
+    "trained tokenizers",
+    "real windows",
+    "heads on latents alone",
+    "a fifth of the twin's heads kept",
+    "heads on latents alone, trained tokenizers",
+)
 
 
 @pytest.fixture(scope="module")
@@ -43,12 +51,13 @@ def finished(dataset, tmp_path_factory):
 def test_every_lever_stands_beside_its_control(finished):
     rows = json.loads((finished / "levers.json").read_text())["rows"]
     for name in CHOSEN:
-        assert any(key.endswith(f"/{levers._slug(name)}_pretrained") for key in rows)
+        assert any(key.endswith(f"/{slug(name)}_pretrained") for key in rows)
     controls = {key.split("/")[-1] for key in rows if key.endswith("_random")}
-    assert controls == {"none_random", "a-fifth-of-the-twins-heads-kept_random"}
+    assert controls == {"none_random", "heads-on-latents-alone_random", "a-fifth-of-the-twins-heads-kept_random"}
     page = (finished / "levers.md").read_text()
     for name in CHOSEN:
-        assert page.count(f"| {name} |") == 3, "power, displacement, top-1"
+        tables = 2 if name == "heads on latents alone" else 1
+        assert page.count(f"| {name} |") == 3 * tables, "power, displacement, top-1"
     assert "Budget `quick`: width 16, twin_episodes 12" in page
 
 
@@ -57,11 +66,23 @@ def test_the_json_holds_what_the_page_prints(finished, dataset):
     assert told["budget"]["name"] == "quick"
     values, page = told["values"][dataset.name], (finished / "levers.md").read_text()
     for name in CHOSEN:
-        metrics = values[f"{levers._slug(name)}_pretrained"]
+        metrics = values[f"{slug(name)}_pretrained"]
         for metric in ("l1_rsrp_db", "ade_m", "top1"):
             low, high = metrics[metric]["ci95"]
             assert low <= metrics[metric]["value"] <= high
             assert f"| {name} | {metrics[metric]['value']:.3f}; " in page
+
+
+def test_a_lever_of_pretraining_is_compared_under_the_same_heads(finished, dataset):
+    compared = json.loads((finished / "levers.json").read_text())["levers"][dataset.name]
+    means = {name: found["l1_rsrp_db"]["mean"]["value"] for name, found in compared.items()}
+    for name, base in (
+        ("trained tokenizers", "none"),
+        ("heads on latents alone", "none"),
+        ("heads on latents alone, trained tokenizers", "heads on latents alone"),
+    ):
+        found = compared[name]["l1_rsrp_db"][f"against {base}"]["value"]
+        assert found == pytest.approx(means[name] - means[base], abs=1e-9)
 
 
 def test_it_is_judged_on_validation_drives_alone(finished, dataset):
@@ -70,7 +91,7 @@ def test_it_is_judged_on_validation_drives_alone(finished, dataset):
     assert windows["val"] != windows["test"]
     rows = json.loads((finished / "levers.json").read_text())["rows"]
     cells = [row for key, row in rows.items() if key.endswith(("_pretrained", "_random"))]
-    assert len(cells) == 6
+    assert len(cells) == len(CHOSEN) + 3, "each lever, and three controls"
     assert all(row["windows"] == windows["val"] for row in cells)
 
 
@@ -110,7 +131,7 @@ def read_by_heads(weights):
 def test_levers_that_share_a_control_have_the_same_random_backbone_and_heads(name):
     own, shared = (
         preset("best", ["model.width=16", "model.attention_heads=2", *lever.settings, *lever.adapting])
-        for lever in (LEVERS[name], LEVERS[levers._control_of(name)])
+        for lever in (LEVERS[name], LEVERS[control_of(name)])
     )
     assert own.heads == shared.heads
     weights, others = (read_by_heads(new_model(config).state_dict()) for config in (own, shared))
