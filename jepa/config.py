@@ -121,7 +121,10 @@ class ObjectiveConfig(_Section):
     variance_weight: float = Field(default=0.0, ge=0, description="VICReg variance of the context tokens, hinge at 1")
     covariance_weight: float = Field(default=0.0, ge=0, description="VICReg covariance: off-diagonal squares / D")
     sigreg_weight: float = Field(
-        default=0.0, ge=0, lt=1, description="share of SIGReg of the context tokens in the loss; target=online needs it"
+        default=0.0, ge=0, lt=1, description="share of SIGReg in the loss; target=online needs it"
+    )
+    sigreg_on: Literal["context", "both"] = Field(
+        default="context", description="tokens that SIGReg acts on; both: the targets of target=online as well"
     )
     sigreg_directions: int = Field(default=256, ge=1, description="random directions of SIGReg in a step")
     input_noise: dict[str, Deviation] = Field(

@@ -79,6 +79,10 @@ def check_config(config: PretrainConfig) -> None:
         )
     if config.objective.target_levels and config.objective.target == "online":
         raise UserError("are those of the target branch", "objective.target_levels", "set objective.target=ema")
+    if config.objective.sigreg_on == "both" and config.objective.target == "ema":
+        raise UserError(
+            "acts on targets that no gradient reaches", "objective.sigreg_on", "set objective.target=online"
+        )
     if config.augment.used and set(layout.modalities) != {"gps", "rf"}:
         raise UserError("changes powers and positions alone", "augment", "set inputs.modalities=[gps, rf], or leave it")
     if config.mask.modality_dropout and "joint-future-missing" in config.mask.kinds:
@@ -118,7 +122,9 @@ def _unread(config: PretrainConfig) -> Iterator[tuple[str, str]]:
         "with objective.target=online": (
             ("objective.ema_start", "objective.ema_end") if objective.target == "online" else ()
         ),
-        "without objective.sigreg_weight": () if objective.sigreg_weight else ("objective.sigreg_directions",),
+        "without objective.sigreg_weight": (
+            () if objective.sigreg_weight else ("objective.sigreg_directions", "objective.sigreg_on")
+        ),
         f"by the masks {', '.join(config.mask.kinds)}": () if READ_RATIO & set(config.mask.kinds) else ("mask.ratio",),
         f"with heads.coarse_trajectory={heads.coarse_trajectory}": (
             ("heads.velocity_frames",) if heads.coarse_trajectory in DISPLACEMENTS else ()

@@ -135,14 +135,27 @@ def pretraining_loss(
         parts |= {"variance": variance.detach(), "covariance": covariance.detach(), "prediction": loss.detach()}
         loss = loss + config.variance_weight * variance + config.covariance_weight * covariance
     if directions is not None:
-        centred, _ = centred_by_place(context_BVD, places_BV, model.places, processes)
-        with torch.autocast(centred.device.type, enabled=False):
-            projected = centred @ directions.to(centred.device, non_blocking=True).T
-        total = processes.sum if processes.world > 1 else None
-        normality = epps_pulley(projected, total=total).mean()
+        normality = _normality(context_BVD, places_BV, model.places, directions, processes)
+        if config.sigreg_on == "both":  # whole windows: an encoder that tells them from masked ones makes them alike
+            every_BN = torch.arange(model.places, device=target_BND.device).expand(len(target_BND), -1)
+            normality = (normality + _normality(target_BND, every_BN, model.places, directions, processes)) / 2
         parts |= {"sigreg": normality.detach(), "prediction": parts.get("prediction", loss.detach())}
         loss = (1 - config.sigreg_weight) * loss + config.sigreg_weight * normality
     return loss, parts
+
+
+def _normality(
+    tokens_BVD: Float[Tensor, "batch token dim"],
+    places_BV: Tensor,
+    places: int,
+    directions: Float[Tensor, "direction dim"],
+    processes: Processes,
+) -> Tensor:
+    """SIGReg of tokens less the mean at their place."""
+    centred, _ = centred_by_place(tokens_BVD, places_BV, places, processes)
+    with torch.autocast(centred.device.type, enabled=False):
+        projected = centred @ directions.to(centred.device, non_blocking=True).T
+    return epps_pulley(projected, total=processes.sum if processes.world > 1 else None).mean()
 
 
 def _at(tokens_BND: Float[Tensor, "batch token dim"], places_BH: Tensor) -> Float[Tensor, "batch hidden dim"]:

@@ -102,7 +102,7 @@ PAPER = {
     },
 }
 """What the paper says or its tables imply, and the choices of SPEC where it is silent; what only others use is off."""
-UNUSED_BY_THE_PAPER = {"objective.sigreg_directions", "heads.map_neighbours"}
+UNUSED_BY_THE_PAPER = {"objective.sigreg_directions", "objective.sigreg_on", "heads.map_neighbours"}
 """Of terms that are off."""
 
 
@@ -182,6 +182,7 @@ def test_a_wrong_setting_is_named(setting, message):
         "inputs.modalities=[sonar]",
         "inputs.modalities=[]",
         "objective.input_noise={sonar: 1}",
+        "objective.sigreg_on=both",
         "model.camera_weights=weights.safetensors",
     ],
 )
@@ -198,6 +199,7 @@ def test_a_configuration_without_a_model_is_refused(setting):
         ("best", ["objective.smooth_l1_beta=0.5"], "objective.smooth_l1_beta"),
         ("paper", ["objective.target=online", "objective.ema_end=0.9"], "objective.ema_end"),
         ("paper", ["objective.sigreg_directions=8"], "objective.sigreg_directions"),
+        ("paper", ["objective.target=online", "objective.sigreg_on=both"], "objective.sigreg_on"),
         ("paper", ["mask.kinds={checkerboard: 1, joint-future: 1}", "mask.ratio=0.25"], "mask.ratio"),
         ("best", ["heads.velocity_frames=3"], "heads.velocity_frames"),
         ("best", ["heads.map_neighbours=3"], "heads.map_neighbours"),

@@ -62,6 +62,9 @@ _PRETRAINING = {
     "SIGReg without EMA, the last layer as target": Lever(
         (*_NO_VARIANCE, *_ONE_LEVEL, *_SIGREG, "objective.target=online")
     ),
+    "SIGReg without EMA, on the targets too": Lever(
+        (*_NO_VARIANCE, *_ONE_LEVEL, *_SIGREG, "objective.target=online", "objective.sigreg_on=both")
+    ),
     "mirrored drives": Lever(("augment.mirror=0.5",)),
     "reversed drives": Lever(("augment.reverse=0.5",)),
     "slower drives": Lever(("augment.slowest=0.5",)),

@@ -177,12 +177,14 @@ def test_threads_that_share_the_work_do_not_change_a_bit_of_a_gradient():
         torch.set_num_threads(threads)
 
 
-def test_sigreg_takes_its_share_of_the_loss(model, inputs):
+@pytest.mark.parametrize("on", ["context", "both"])
+def test_sigreg_takes_its_share_of_the_loss(model, inputs, on):
     hidden = temporal_block(model.layout, 6, 0.5, torch.Generator().manual_seed(1))
     axes = random_directions(32, 16, 0, 5)
-    weighed = ObjectiveConfig(sigreg_weight=0.1)
+    target = "online" if on == "both" else "ema"
+    weighed = ObjectiveConfig(target=target, sigreg_weight=0.1, sigreg_on=on)
     loss, parts = pretraining_loss(model, inputs, hidden, weighed, torch.Generator(), directions=axes)
-    plain, _ = pretraining_loss(model, inputs, hidden, ObjectiveConfig(), torch.Generator())
+    plain, _ = pretraining_loss(model, inputs, hidden, ObjectiveConfig(target=target), torch.Generator())
     context, places = model.encode(inputs, hidden)
     centred = context.clone()
     for token in range(26):
@@ -190,8 +192,27 @@ def test_sigreg_takes_its_share_of_the_loss(model, inputs):
         if at_token.any():
             centred[at_token] -= context[at_token].mean(0)
     score = epps_pulley(centred.flatten(0, 1) @ axes.T).mean()
+    if on == "both":
+        whole = model.context(inputs)
+        score = (score + epps_pulley((whole - whole.mean(0)).flatten(0, 1) @ axes.T).mean()) / 2
     assert loss.item() == pytest.approx(0.9 * plain.item() + 0.1 * score.item(), rel=1e-4)
     assert float(parts["prediction"]) == pytest.approx(plain.item(), rel=1e-5)
+
+
+def test_only_on_both_does_sigreg_see_targets_that_are_all_alike(model, inputs, monkeypatch):
+    """An encoder that notices whole windows can make them alike, while what it makes of masked ones stays normal."""
+    hidden = temporal_block(model.layout, 6, 0.5, torch.Generator().manual_seed(1))
+    axes = random_directions(32, 16, 0, 5)
+    told = model.context.forward
+
+    def score(on):
+        config = ObjectiveConfig(target="online", sigreg_weight=0.1, sigreg_on=on)
+        return float(pretraining_loss(model, inputs, hidden, config, torch.Generator(), directions=axes)[1]["sigreg"])
+
+    before = {on: score(on) for on in ("context", "both")}
+    monkeypatch.setattr(model.context, "forward", lambda *given: told(*given).mean(0, keepdim=True).expand(6, -1, -1))
+    assert score("context") == before["context"]
+    assert score("both") > 1.2 * before["both"]
 
 
 def test_sigreg_keeps_an_online_target_from_collapse(store, tmp_path):
