@@ -189,9 +189,8 @@ def _config(budget: Budget, seed: int, steps: int, settings: Sequence[str]) -> P
 
 def _backbones(out: Path, budget: Budget) -> Iterator[Job]:
     for seed in range(budget.seeds):
-        for name in budget.levers:
-            if backbone_of(name) == name:
-                yield f"twin/seed-{seed}/{slug(name)}-pretraining", partial(_pretrained, out, name, budget, seed)
+        for name in dict.fromkeys(map(backbone_of, budget.levers)):
+            yield f"twin/seed-{seed}/{slug(name)}-pretraining", partial(_pretrained, out, name, budget, seed)
 
 
 def _with_sites(out: Path, sites: Sequence[Path], budget: Budget) -> Iterator[Job]:

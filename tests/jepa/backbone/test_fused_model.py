@@ -167,6 +167,7 @@ def test_processes_that_share_a_batch_have_the_loss_of_one(model, monkeypatch):
         {"target_layers": 2},
         {"variance_weight": 0.5, "covariance_weight": 0.02},
         {"sigreg_weight": 0.05, "target": "online"},
+        {"sigreg_weight": 0.05, "target": "online", "sigreg_on": "both"},
     ],
 )
 def test_every_objective_teaches_the_fusion_tokens_and_the_tokenizers(options):

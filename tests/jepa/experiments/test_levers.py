@@ -26,6 +26,7 @@ CHOSEN = (
     "heads on latents alone",
     "a fifth of the twin's heads kept",
     "heads on latents alone, trained tokenizers",
+    "heads on latents alone, modality dropout",
 )
 
 
@@ -97,7 +98,7 @@ def test_it_is_judged_on_validation_drives_alone(finished, dataset):
 
 def test_levers_of_the_heads_share_a_backbone(finished):
     runs = {path.name for path in (finished / "runs").iterdir() if list(path.glob("seed-*"))}
-    assert runs == {"none", "trained-tokenizers", "none-with-sites-0"}
+    assert runs == {"none", "trained-tokenizers", "modality-dropout", "none-with-sites-0"}
 
 
 def test_real_windows_are_those_of_training_drives_and_the_heads_know_the_backbone_that_saw_them(finished, dataset):

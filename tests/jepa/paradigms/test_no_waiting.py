@@ -33,7 +33,11 @@ PRETRAININGS = {
     "best, fusion tokens": ["model.fusion_tokens=2", "objective.target_levels=[1, 4]"],
     "best, augmented": ["augment.mirror=0.5", "augment.reverse=0.5", "augment.slowest=0.5"],
     "best, SIGReg": ["objective.sigreg_weight=0.02"],
-    "small, no target branch": ["objective.sigreg_weight=0.02", "objective.target=online"],
+    "small, no target branch": [
+        "objective.sigreg_weight=0.02",
+        "objective.target=online",
+        "objective.sigreg_on=both",
+    ],
     "small, noise on maps": ["inputs.modalities=[radar, lidar, gps, rf]", "objective.input_noise={radar: 0.1}"],
     "small, modalities drop out": ["mask.modality_dropout=0.5", "mask.kinds={random: 1, checkerboard: 1}"],
 }
