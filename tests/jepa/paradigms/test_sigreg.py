@@ -133,6 +133,27 @@ def test_the_gradient_is_that_of_finite_differences():
         assert leaf.grad[row, column].item() == pytest.approx(slope, rel=1e-3, abs=1e-5)
 
 
+@pytest.mark.parametrize("shape", [(1500, 200), (3, 700, 150)], ids=["one cloud", "groups"])
+def test_more_samples_than_a_processor_takes_at_once_have_the_statistic_and_gradient_of_the_whole(shape):
+    """Against sines and cosines of every knot in double precision."""
+    projected = normal(*shape) * 1.4 - 0.2
+    weights = normal(*shape[:-2], shape[-1], seed=1).double()
+
+    def plainly(samples):
+        t = torch.linspace(0, 3, 17, dtype=torch.double)
+        bell = torch.exp(-t.square() / 2)
+        angle = samples[..., None] * t
+        gap = (angle.cos().mean(-3) - bell).square() + angle.sin().mean(-3).square()
+        return samples.shape[-2] * 2 * torch.trapezoid(gap * bell, t)
+
+    found, expected = projected.clone().requires_grad_(), projected.double().requires_grad_()
+    scores, definition = epps_pulley(found), plainly(expected)
+    torch.testing.assert_close(scores.double(), definition, rtol=1e-4, atol=1e-4)
+    (scores * weights).sum().backward()
+    (definition * weights).sum().backward()
+    torch.testing.assert_close(found.grad.double(), expected.grad, rtol=1e-4, atol=1e-5)
+
+
 @pytest.mark.parametrize("scale", [0.0, 1e-20, 1e4, 1e15])
 def test_clouds_of_any_size_have_finite_scores_and_bounded_gradients(scale):
     cloud = (normal(200, 4) * scale).requires_grad_(True)
