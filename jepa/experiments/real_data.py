@@ -4,9 +4,9 @@ Each row is one model on one scenario, split, fold and seed; a stopped run goes 
 pretrained on the twin's `drive_by`, its heads are trained there first and then adapted to the real site. There are two
 kinds of heads: those of `best`, which read the raw history as well, and those of the paper, which read predicted
 latents alone; the backbone of the latter has also seen the unlabelled training drives of all sites. The control of both
-is the same on a backbone with random weights, and the rival is `gru_cascade` pretrained on the same twin, in as many
-epochs as backbone and heads have there together. Rows are computed side by side, one thread each; each remembers its
-seconds.
+is the same on a backbone with random weights, and the rival is `gru_cascade` with the inputs of `best`: pretrained on
+the same twin, in as many epochs as backbone and heads have there together, and of the site alone. Rows are computed
+side by side, one thread each; each remembers its seconds.
 """
 
 import shutil
@@ -26,7 +26,7 @@ from jepa.experiments.on_sites.changes import ON_LATENTS_ALONE
 from jepa.experiments.on_sites.rival import PLAN as RIVAL_PLAN
 from jepa.experiments.on_sites.rival import pretrain_rival, rival_row
 from jepa.experiments.on_sites.sites import Place, checked_hashes, gathered, made, row_of
-from jepa.experiments.pages.real_data import BACKBONES, KINDS, TWIN, Results
+from jepa.experiments.pages.real_data import BACKBONES, KINDS, RIVAL_ALONE, TWIN, Results
 from jepa.experiments.results.rows import numbers_of_page
 from jepa.experiments.results.side_by_side import Job, as_json, compute_rows
 from jepa.experiments.results.store import RowStore, recipe, write_json
@@ -45,7 +45,6 @@ class Budget:
     Attributes:
         width: of the backbone.
         fractions: shares of the real training sequences that the heads are adapted on, beside none.
-        latents_seeds: seeds with heads on latents alone, whose backbone is pretrained further for every fold.
     """
 
     width: int
@@ -58,13 +57,12 @@ class Budget:
     folds: tuple[int, ...]
     fractions: tuple[float, ...] = (1.0,)
     baselines: tuple[str, ...] = RADIO_BASELINES
-    latents_seeds: int = 1
 
 
 BUDGETS = {
     "quick": Budget(64, 60, 2, 1, 2, 4, 1, ()),
     "default": Budget(64, 2000, 4, 1, 6, 12, 3, tuple(range(FOLDS))),
-    "full": Budget(128, 4000, 100, 4, 100, 30, 3, tuple(range(FOLDS)), (0.1, 1.0), latents_seeds=3),
+    "full": Budget(128, 4000, 100, 4, 100, 30, 3, tuple(range(FOLDS)), (0.1, 1.0)),
 }
 """`quick` shows that everything runs, `default` is sized for a night on two cores, `full` is for a GPU.
 Without folds the split is `blocked`."""
@@ -82,8 +80,9 @@ ONE_SEED = (
     "position_knn",
     "gru",
     "transformer",
+    "gru_cascade",
 )
-"""Baselines that draw nothing, or are far behind on every site (the last two): one seed tells enough."""
+"""Baselines that draw nothing, or that another of their kind leaves behind on every site: one seed tells enough."""
 TWIN_BATCH, SITE_BATCH = 128, 64
 FULL_SHARE, LARGEST_REPEAT = 0.3, 3.0
 """Below this share of the real sequences they are passed through more often, up to so many times."""
@@ -123,8 +122,7 @@ def _stages(out: Path, data: list[Path], places: Sequence[Place], budget: Budget
     """The rows of a seed, after those of the backbones."""
     of_seed = [place for place in places if place.seed == seed]
     yield list(_twin_heads(out, budget, seed))
-    if seed < budget.latents_seeds:
-        yield list(_with_sites(out, data, budget, seed))
+    yield list(_with_sites(out, data, budget, seed))
     yield [*_adapted(out, of_seed, budget), *_alone(out, of_seed, budget)]
 
 
@@ -147,21 +145,15 @@ def _alone(out: Path, places: Sequence[Place], budget: Budget) -> Iterator[Job]:
         for name in budget.baselines:
             if place.seed == 0 or name not in ONE_SEED:
                 yield place.key(name), partial(_baseline_row, place, name)
+        yield place.key(RIVAL_ALONE), partial(_rival_alone_row, place)
         if place.seed == 0:
             yield place.key("interpolation_ceiling"), partial(_ceiling_row, place)
             yield place.key("jepa_paper"), partial(_paper_row, out, place, budget)
 
 
-def _kinds(budget: Budget, seed: int) -> Iterator[str]:
-    """The kinds of heads of a seed."""
-    for heads in HEADS:
-        if heads == "jepa" or seed < budget.latents_seeds:
-            yield heads
-
-
 def _twin_heads(out: Path, budget: Budget, seed: int) -> Iterator[Job]:
     place = Place(_twin_path(out), "blocked", 0, seed)
-    for heads in _kinds(budget, seed):
+    for heads in HEADS:
         for backbone in BACKBONES:
             yield place.key(f"{heads}_{backbone}"), partial(_heads_on_twin, out, place, heads, backbone)
     yield place.key("gru_cascade"), partial(_rival_on_twin, out, place, budget)
@@ -177,7 +169,7 @@ def _adapted(out: Path, places: Sequence[Place], budget: Budget) -> Iterator[Job
     """Everything that was trained on the twin: as it is (0), and adapted on shares of the real training sequences."""
     for place in places:
         for share in (0.0, *budget.fractions):
-            for heads in _kinds(budget, place.seed):
+            for heads in HEADS:
                 for backbone in BACKBONES:
                     job = partial(_adapted_row, out, place, budget, heads, backbone, share)
                     yield place.key(f"twin_{heads}_{backbone}_{share:g}"), job
@@ -333,3 +325,8 @@ def _rival_row(out: Path, place: Place, budget: Budget, share: float) -> dict[st
     samples = gathered(store, split.with_share(share or 1.0, place.seed))
     plan = replace(RIVAL_PLAN, epochs=_epochs(budget, share))
     return rival_row(_rival_place(out, place.seed), samples, plan, place.seed)
+
+
+def _rival_alone_row(place: Place) -> dict[str, Any]:
+    """`gru_cascade` of the site alone with the inputs of `best`: what they are worth without a twin and a backbone."""
+    return rival_row(None, gathered(*place.load()), RIVAL_PLAN, place.seed)

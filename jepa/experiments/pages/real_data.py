@@ -12,7 +12,7 @@ from jepa.experiments.pages.tables import markdown_table
 from jepa.experiments.results.comparison import Estimate, Sums, difference, ratio
 from twin.errors import UserError
 
-__all__ = ["BACKBONES", "KINDS", "TWIN", "Results"]
+__all__ = ["BACKBONES", "KINDS", "RIVAL_ALONE", "TWIN", "Results"]
 
 TWIN = "drive_by"
 BACKBONES = ("pretrained", "random")
@@ -20,13 +20,16 @@ KINDS = ("jepa", "latents")
 """Kinds of heads: those of `best`, and the paper's on latents alone."""
 SUMMED_UP = "twin_jepa_pretrained_1"
 """The model that the goals are about."""
+RIVAL_ALONE = "site_gru_cascade"
+"""The baseline `gru_cascade` with the inputs of `best`, trained on a site alone."""
 RATIO = "ratio of power lost"
 STAR = "Negative: the first loses less. A star: the interval excludes zero."
 EXTRAPOLATED = ("constant_velocity", "least_squares_velocity", "kalman")
 """Plain ways to extrapolate positions."""
 GOALS = f"""Best: the one of the baselines without the twin that loses least power on these very drives. Ratio: power
-that `{SUMMED_UP}` loses over what the best loses. Displacement error: of `{SUMMED_UP}` less that of each. A
-star: the interval excludes 1 (ratio) or 0."""
+that `{SUMMED_UP}` loses over what the best loses, and over what `{RIVAL_ALONE}` loses, `gru_cascade` with the
+inputs of `best`: what the twin and the backbone add to these. Displacement error: of `{SUMMED_UP}` less that of
+each. A star: the interval excludes 1 (ratio) or 0."""
 
 
 def _cost(rows: Mapping[str, Mapping[str, Any]]) -> str:
@@ -58,7 +61,7 @@ def _starred(found: Estimate | None, equal: float = 0.0) -> str:
 
 def _pairs(shares: Sequence[float]) -> list[tuple[str, str]]:
     """Heads that read the raw history as well against everything, heads on latents alone against their control."""
-    found = [(SUMMED_UP, rival) for rival in ("gru_power_position", "gru_cascade")]
+    found = [(SUMMED_UP, rival) for rival in ("gru_power_position", "gru_cascade", RIVAL_ALONE)]
     for share in (*sorted(shares, reverse=True), 0.0):
         for heads in KINDS:
             found.append((f"twin_{heads}_pretrained_{share:g}", f"twin_{heads}_random_{share:g}"))
@@ -151,6 +154,7 @@ class Results:
         return markdown_table(["heads", *BACKBONES, "difference"], body)
 
     def losses(self) -> str:
+        """Power lost and top-1 of every model."""
         models = [model for model in self._models if any(self._loss(scenario, model) for scenario in self.scenarios)]
         body = [[model, *(self._loss(scenario, model) for scenario in self.scenarios)] for model in models]
         return markdown_table(["model", *self.scenarios], body)
@@ -164,23 +168,29 @@ class Results:
     def _goals(self, scenario: str) -> dict[str, Any]:
         """The model against the best baseline of a site, and against plain ways to extrapolate positions."""
         best = self._best(scenario)
-        mine, theirs = (self._sums(scenario, name, "l1_rsrp_db") for name in (SUMMED_UP, best or ""))
         return {
             "best": best,
-            RATIO: _ratio(mine, theirs) if mine and theirs else None,
+            RATIO: self._ratio(scenario, best or ""),
             "difference in top-1": self._difference(scenario, SUMMED_UP, best or "", "top1"),
+            f"{RATIO}, {RIVAL_ALONE}": self._ratio(scenario, RIVAL_ALONE),
+            f"difference in top-1, {RIVAL_ALONE}": self._difference(scenario, SUMMED_UP, RIVAL_ALONE, "top1"),
             **{
                 f"displacement error, {name}": self._difference(scenario, SUMMED_UP, name, "ade_m")
                 for name in EXTRAPOLATED
             },
         }
 
+    def _ratio(self, scenario: str, rival: str) -> Estimate | None:
+        mine, theirs = (self._sums(scenario, name, "l1_rsrp_db") for name in (SUMMED_UP, rival))
+        return _ratio(mine, theirs) if mine and theirs else None
+
     def goals(self) -> str:
         """The goals of all sites."""
         found = [self._goals(scenario) for scenario in self.scenarios]
         body = [["best", *(goals["best"] or "" for goals in found)]]
         for name in list(found[0])[1:]:
-            body.append([name, *(_starred(goals[name], 1.0 if name == RATIO else 0.0) for goals in found)])
+            equal = 1.0 if name.startswith(RATIO) else 0.0
+            body.append([name, *(_starred(goals[name], equal) for goals in found)])
         return markdown_table(["", *self.scenarios], body)
 
     def _differences(self, scenario: str) -> dict[str, Estimate | None]:
@@ -195,6 +205,8 @@ class Results:
         return markdown_table(["pair", *self.scenarios], [row for row in body if any(row[1:])])
 
     def other_tasks(self) -> str:
+        """Displacement and RSSI error of every model."""
+
         def cell(scenario: str, model: str) -> str:
             parts = [self._mean(scenario, model, metric) for metric in ("ade_m", "mae_db")]
             return " / ".join(part or "-" for part in parts)
@@ -204,6 +216,7 @@ class Results:
 
 
 def _order(model: str) -> tuple[int, str]:
-    """Baselines as they are registered, the ceiling, the published recipe, then what knows the twin."""
-    known = [*BASELINES, InterpolationCeiling.name, "jepa_paper"]
+    """Baselines as they are registered, the rival of the site alone, the ceiling, the published recipe, then what knows
+    the twin."""
+    known = [*BASELINES, RIVAL_ALONE, InterpolationCeiling.name, "jepa_paper"]
     return (known.index(model), "") if model in known else (len(known), model)
