@@ -6,7 +6,6 @@ from pathlib import Path
 from jepa.config import HeadConfig, save_config
 from jepa.data.inputs import Normalisers
 from jepa.data.splits import make_split
-from jepa.data.windows import complete_windows
 from jepa.heads.training import train_heads
 from jepa.paradigms.pretraining import load_backbone
 from jepa.runs.directory import RunDescription, write_description
@@ -14,7 +13,7 @@ from jepa.runs.heads import load_heads, save_heads, trained_options
 from jepa.training.checkpoint import load_checkpoint, save_checkpoint
 from jepa.workflows.configuration import heads_config, model_run
 from jepa.workflows.devices import pick_device
-from jepa.workflows.loading import load_frames, training_windows
+from jepa.workflows.loading import load_frames, training_windows, whole_windows
 from twin.errors import UserError
 from twin.recording import new_directory
 
@@ -89,7 +88,7 @@ def adapt_run(
     there = parts.drives
     parts = parts.with_share(fraction, config.seed) if drives is None else parts.with_drives(drives, config.seed)
     train = training_windows(store, parts.parts["train"], config)
-    val = complete_windows(store, parts.parts["val"], config.inputs.modalities)
+    val = whole_windows(store, parts.parts["val"], config)
     normalisers = Normalisers.fit(store, train, config.inputs)
     start = load_heads(run, model, config.heads)
     _same_heads(start.config, config.heads, run)

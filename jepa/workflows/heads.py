@@ -9,14 +9,13 @@ from jepa.config import HeadConfig, load_config, save_config
 from jepa.data.frames import FrameStore
 from jepa.data.inputs import Normalisers
 from jepa.data.splits import Split
-from jepa.data.windows import complete_windows
 from jepa.heads.training import train_heads
 from jepa.paradigms.pretraining import load_backbone
 from jepa.runs.directory import RunDescription, write_description
 from jepa.runs.heads import heads_are_whole, heads_directory, save_heads
 from jepa.workflows.configuration import check_same_config, heads_config, model_run
 from jepa.workflows.devices import pick_device
-from jepa.workflows.loading import load_frames, training_windows
+from jepa.workflows.loading import load_frames, training_windows, whole_windows
 from jepa.workflows.stored_predictions import model_label, remove_predictions
 from twin.errors import UserError
 
@@ -69,7 +68,7 @@ def heads_run(
             return config.heads
     # a random backbone is drawn from the seed that the run began with
     model = load_backbone(run, made_with, config.heads.backbone, place)
-    store = store or load_frames(data, place, made_with, run, model)
+    store = store or load_frames(data, place, config, run, model)
     parts = description.split_of(store).with_share(description.fraction, description.seed)
     normalisers = Normalisers.load(run / "stats.json")
     with _in_place_of(directory) if directory.exists() and replace else nullcontext(run) as root:
@@ -80,7 +79,7 @@ def heads_run(
             model,
             store,
             training_windows(store, parts.parts["train"], config),
-            complete_windows(store, parts.parts["val"], config.inputs.modalities),
+            whole_windows(store, parts.parts["val"], config),
             normalisers,
             config,
             run=draft,

@@ -9,25 +9,31 @@ import torch
 from jepa.backbone.features import with_camera_features
 from jepa.backbone.model import JepaModel
 from jepa.config import PretrainConfig
-from jepa.data.frames import FrameStore
+from jepa.data.frames import TARGETS, FrameStore
 from jepa.data.samples import History
 from jepa.data.windows import Windows, complete_windows
 from jepa.inference.predictor import JepaPredictor
 from twin.errors import UserError
 
-__all__ = ["load_frames", "load_observed", "say_who_stands_in", "training_windows"]
+__all__ = ["load_frames", "load_observed", "say_who_stands_in", "training_windows", "whole_windows"]
 
 
 def load_frames(
     data: Sequence[Path], device: torch.device, config: PretrainConfig, run: Path, model: JepaModel | None = None
 ) -> FrameStore:
-    """The frames that a model reads; features in place of pictures where its camera is frozen, kept in the run.
+    """The frames that a model is trained on; features in place of pictures where its camera is frozen, kept in the run.
+    Camera, radar and LiDAR that its heads are trained without need not be in the recordings.
 
     Args:
         model: the one that reads them, where there is one already.
     """
-    store = FrameStore.load(data, device, config.inputs.modalities, config.inputs.image_size)
+    store = FrameStore.load(data, device, _trained_on(config), config.inputs.image_size)
     return with_camera_features(store, config, run / "features", model)
+
+
+def _trained_on(config: PretrainConfig) -> list[str]:
+    """Modalities without those that heads are trained without; what is predicted stays."""
+    return [name for name in config.inputs.modalities if name in TARGETS or name not in config.heads.missing]
 
 
 def load_observed(
@@ -75,13 +81,18 @@ def _absence(store: FrameStore, name: str) -> str:
 
 
 def training_windows(store: FrameStore, windows: Windows, config: PretrainConfig) -> Windows:
-    """The training windows in which nothing that the model reads is lost.
+    """The training windows in which nothing that is trained on is lost.
 
     Raises:
         UserError: there is none.
     """
-    found = complete_windows(store, windows, config.inputs.modalities)
+    found = whole_windows(store, windows, config)
     if not len(found):
-        names = " and ".join(config.inputs.modalities)
+        names = " and ".join(_trained_on(config))
         raise UserError(f"no training window has all of {names}", store.datasets[0].path, "use longer sequences")
     return found
+
+
+def whole_windows(store: FrameStore, windows: Windows, config: PretrainConfig) -> Windows:
+    """The windows, none perhaps, in which nothing that is trained on is lost."""
+    return complete_windows(store, windows, _trained_on(config))

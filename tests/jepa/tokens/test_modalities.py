@@ -15,7 +15,7 @@ from jepa.data.splits import make_split
 from jepa.data.windows import complete_windows
 from jepa.inference.predictor import JepaPredictor
 from jepa.tokens.tokenizers import TOKENIZERS, Layout, Tokenizer
-from jepa.workflows import evaluate_run, heads_run, predict_run, pretrain_run
+from jepa.workflows import adapt_run, evaluate_run, heads, heads_run, predict_run, pretrain_run
 from twin.errors import UserError
 from twin.recording import Recording
 
@@ -76,6 +76,40 @@ def test_a_third_modality_goes_from_the_recording_to_the_evaluation(radar_datase
         evaluate_run(run, [radar_dataset], dropped=["lidar"], device="cpu")
     tokens = JepaModel(config.inputs.modalities, config.model).layout.tokens
     assert tokens == 13 * (TOKENS + 1 + 1)
+
+
+def test_a_site_without_a_sensor_is_adapted_to_by_the_heads_trained_without_it(radar_dataset, drive, tmp_path):
+    for number in range(10):
+        drive(number, seed=4).save(tmp_path / "site")
+    run, site, out = tmp_path / "run", tmp_path / "site", tmp_path / "adapted"
+    tiny = ["model.width=16", "epochs=1", "heads.epochs=1", "heads.width=16", "model.fusion_tokens=2"]
+    pretrain_run([radar_dataset], run, preset("small", ["inputs.modalities=[radar, gps, rf]", *tiny]), label="")
+    heads_run(run, [radar_dataset], label="")
+    heads_run(run, [radar_dataset], missing=["radar"], label="")
+    with pytest.raises(UserError, match="has no radar"):
+        adapt_run(run, [site], out, label="")
+    assert not out.exists()
+    adapt_run(run, [site], out, missing=["radar"], steps=2, label="")
+    report = evaluate_run(out, [site], missing=["radar"])
+    assert report["protocol"] == "blocked"
+    assert np.isfinite(report["beam"]["top1"]["value"])
+    heads_run(run, [site], missing=["radar", "gps"], label="")
+
+
+def test_heads_trained_without_a_sensor_keep_the_windows_in_which_it_was_lost(radar_dataset, tmp_path, monkeypatch):
+    run, seen = tmp_path / "run", []
+    tiny = ["model.width=16", "epochs=1", "heads.epochs=1", "heads.width=16"]
+    pretrain_run([radar_dataset], run, preset("small", ["inputs.modalities=[radar, gps, rf]", *tiny]), label="")
+    train_heads = heads.train_heads
+    monkeypatch.setattr(
+        heads, "train_heads", lambda *given, **named: seen.append(given[2]) or train_heads(*given, **named)
+    )
+    heads_run(run, [radar_dataset], label="")
+    heads_run(run, [radar_dataset], missing=["radar"], label="")
+    whole, without = (windows.index[:, 0].tolist() for windows in seen)
+    of_a_drive = FrameStore.load([radar_dataset]).episodes[0].frames
+    assert not [first for first in whole if first % of_a_drive <= LOST]
+    assert [first for first in without if first % of_a_drive <= LOST]
 
 
 def test_recordings_without_a_modality_are_predicted_as_if_all_of_it_were_lost(radar_dataset, tmp_path, drive, capsys):
