@@ -30,10 +30,13 @@ from jepa.experiments.results.side_by_side import as_json
 from jepa.experiments.results.store import RowStore, check_stamp, recipe
 from jepa.inference.predictor import JepaPredictor
 from twin.errors import UserError
+from twin.recording import whole_episodes
 
 __all__ = ["HEADS_AS_PUBLISHED", "HeadSetup", "Place", "Study"]
 
 SCENARIO, DATA_SEED = "deepsense32", 0
+ORIGINS = {"twin": "simulated", "deepsense": "measured"}
+"""What a caption calls the sources of recordings."""
 BASE_RUN = "jepa"
 """The run of the model that varies nothing."""
 
@@ -152,7 +155,13 @@ class Study:
         folds = len(self.budget.folds)
         split = f"{folds} folds" if folds else "split blocked"
         seeds = f"{self.budget.seeds} seed{'s' if self.budget.seeds > 1 else ''}"
-        return f"{self.recordings.name} (simulated), {split}, test part, {seeds}, budget {self.name}"
+        return f"{self.recordings.name} ({self._origin}), {split}, test part, {seeds}, budget {self.name}"
+
+    @property
+    def _origin(self) -> str:
+        """Whether the recordings are simulated or measured."""
+        sources = {entry.manifest.source for entry in whole_episodes(self.recordings)}
+        return " and ".join(ORIGINS[source] for source in sorted(sources))
 
     def config(self, place: Place, settings: Sequence[str] = (), recipe: str = "paper") -> PretrainConfig:
         """A preset at the size of the budget, with settings."""

@@ -15,6 +15,7 @@ from jepa.experiments.figures import TASKS, run
 from jepa.experiments.on_twin.study import Study
 from jepa.inference.predictor import JepaPredictor
 from twin.errors import UserError
+from twin.recording import Recording
 
 pytest.importorskip("matplotlib")
 
@@ -113,6 +114,16 @@ def test_a_second_run_computes_nothing_and_table_3_finds_the_rows_of_jepa(made, 
     study = Study(out, [five], "quick")
     assert study.collected(table3._key(f"D = {study.budget.width}"), pytest.fail) == models["jepa"]
     assert (out / "figures.md").read_text() == page
+
+
+def test_a_caption_says_whether_drives_were_measured_or_simulated(tmp_path, drive):
+    measured = drive(0)
+    measured.save(tmp_path / "own")
+    manifest = measured.manifest.model_copy(update={"source": "twin"})
+    Recording("made", manifest, measured.arrays).save(tmp_path / "made")
+    captions = [Study(tmp_path, [tmp_path / name], "quick").protocol for name in ("own", "made")]
+    assert captions[0].startswith("own (measured), ")
+    assert captions[1].startswith("made (simulated), ")
 
 
 def test_what_is_wrong_with_the_request_is_said_in_a_line(made, five, dataset, tmp_path):
