@@ -30,6 +30,7 @@ from jepa.complexity import (
 from jepa.complexity.modules import Part, parts
 from jepa.data.windows import T_OBS, T_WINDOW
 from jepa.experiments.pages.tables import markdown_table
+from jepa.experiments.results.rows import numbers_of_page
 from jepa.experiments.results.store import RowStore, write_json
 from jepa.tokens.tokenizers import TOKENIZERS
 from twin.console import progress_bar
@@ -132,7 +133,8 @@ def run(out: Path, data: Sequence[Path] = (), budget: str = "default") -> None:
     page = _page(found, budget)
     (out / "table4.md").write_text(page)
     printed = {key: asdict(value) for key, value in PAPER.items()}
-    write_json(out / "table4.json", {"devices": found, "paper": printed, "paper_device": PAPER_DEVICE})
+    numbers = numbers_of_page(budget, spent, devices=found, paper=printed, paper_device=PAPER_DEVICE)
+    write_json(out / "table4.json", numbers)
     print(page)
 
 

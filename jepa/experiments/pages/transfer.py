@@ -210,7 +210,7 @@ class Results:
         return drives, values, low, high
 
     def as_json(self) -> dict[str, Any]:
-        """All numbers of the page."""
+        """All numbers of the page, and the rows that they are of."""
         sites = {}
         for site, counts in self.counts.items():
             cells = {
@@ -223,7 +223,8 @@ class Results:
                 "goals": [goal.as_json() for goal in self.goals(site)],
                 "saved": {rival: self.saved(site, rival) for rival in RIVALS if self.sums(site, TWIN, FEW)},
             }
-        return {"budget": self.name, **self.spent, "seconds": self._cost(), "sites": sites}
+        spent = {"name": self.name, **self.spent}
+        return {"budget": spent, "seconds": self._cost(), "sites": sites, "rows": self.rows}
 
     def _numbers(self, site: str, model: str, count: Count) -> dict[str, Any]:
         found = {metric: self.sums(site, model, count, metric) for _, metric in METRICS}

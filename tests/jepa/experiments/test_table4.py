@@ -37,6 +37,12 @@ def finished(tmp_path_factory):
     return out, rows, light
 
 
+def test_the_budget_stands_beside_the_numbers(finished):
+    told = json.loads((finished[0] / "table4.json").read_text())["budget"]
+    assert told["name"] == "quick"
+    assert f"timed calls {told['repeats']}" in (finished[0] / "table4.md").read_text()
+
+
 def line_of(page, module):
     (line,) = [line for line in page.splitlines() if line.startswith(f"| {module} |")]
     return [cell.strip() for cell in line.split("|")[2:-1]]

@@ -97,7 +97,14 @@ def test_every_model_meets_every_site_with_few_drives_and_with_all(finished, sit
 
 def test_numbers_of_the_page_are_those_of_the_rows(finished, sites):
     """Mean over windows of both folds, rebuilt."""
-    told = json.loads((finished / "transfer.json").read_text())["sites"]
+    whole = json.loads((finished / "transfer.json").read_text())
+    told = whole["sites"]
+    assert whole["budget"]["name"] == "nano"
+    stored = {path.relative_to(finished / "rows").as_posix(): path for path in (finished / "rows").rglob("*.json")}
+    assert whole["rows"] == {key: json.loads(stored[f"{key}.json"].read_text()) for key in whole["rows"]}, (
+        "the rows that the numbers are of"
+    )
+    assert {f"{key}.json" for key in whole["rows"]} == stored.keys() - {"budget.json"}
     for site in sites:
         rows = cells_of(finished, site)
         for model, count in (("jepa_twin", "4"), ("gru_real", "all")):
