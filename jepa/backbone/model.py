@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from jepa.config import ModelConfig
+from jepa.data.sending import send
 from jepa.data.sharing import SharedFrames
 from jepa.data.windows import T_OBS, T_PRED
 from jepa.tokens.fusion import FrameFusion, FusedLayout
@@ -135,7 +136,7 @@ class Latents:
 
     def select(self, rows: Tensor) -> "Latents":
         """The latents of the given rows."""
-        rows = rows.to(self.context.device, non_blocking=True)
+        rows = send(rows, self.context.device)
         predicted = {name: values[rows] for name, values in self.predicted.items()}
         return Latents(predicted, self.predicted_all[rows], self.context[rows])
 
@@ -247,9 +248,9 @@ class JepaModel(nn.Module):
         """
         device = self.context.embedding.time.device
         if self.context.fusion is not None:
-            read = self.context.tokens(self._seen(inputs, hidden_BN), hidden_BN.to(device, non_blocking=True))
+            read = self.context.tokens(self._seen(inputs, hidden_BN), send(hidden_BN, device))
             return self.context.encoder(read), torch.arange(self.places, device=device).expand(len(hidden_BN), -1)
-        places_BV = visible_places(hidden_BN).to(device, non_blocking=True)
+        places_BV = send(visible_places(hidden_BN), device)
         tokens_BND = self.context.embedding(self._seen(inputs, hidden_BN))
         spread = places_BV[..., None].expand(-1, -1, self.width)
         return self.context.encoder(tokens_BND.gather(1, spread)), places_BV

@@ -21,6 +21,7 @@ from jepa.config import AugmentConfig
 from jepa.data.frames import Episode, FrameStore
 from jepa.data.inputs import Normalisers
 from jepa.data.preprocess import EAST_NORTH, Normaliser
+from jepa.data.sending import send
 from jepa.data.windows import T_WINDOW, Windows
 from jepa.training.parallel import ALONE, Processes
 from twin.errors import UserError
@@ -101,7 +102,7 @@ def mirrored(
         power: linear, in dB or standardised.
         position: in metres or standardised, as `line` is.
     """
-    station, direction = (part.to(position, non_blocking=True) for part in (line.station, line.direction))
+    station, direction = (send(part.to(position.dtype), position.device) for part in (line.station, line.direction))
     offset = position - station
     ahead = (offset * direction).sum(-1, keepdim=True) * direction
     return power.flip(-1), station + 2 * ahead - offset
@@ -142,7 +143,7 @@ def stretched(
             "stretched drives",
             f"stretch by more than 0 and at most {largest:g}",
         )
-    place_BT = speed.to(values_BTC.device, non_blocking=True)[:, None] * torch.arange(frames, device=values_BTC.device)
+    place_BT = send(speed, values_BTC.device)[:, None] * torch.arange(frames, device=values_BTC.device)
     before_BT = place_BT.long().clamp(max=source - 2)
     row = torch.arange(batch, device=values_BTC.device)[:, None]
     share = (place_BT - before_BT).reshape(batch, frames, *[1] * (values_BTC.ndim - 2)).to(values_BTC.dtype)
@@ -227,7 +228,7 @@ class Augmentation:
         """
         power, position = inputs["rf"], inputs["gps"]
         random = processes.share(torch.rand(len(rows), 3, generator=generator))
-        drawn = random.to(power.device, non_blocking=True)[..., None, None]
+        drawn = send(random, power.device)[..., None, None]
         own = processes.share(rows)
         line = MirrorLine(self.lines.station[own], self.lines.direction[own])
         if self.config.mirror:

@@ -13,6 +13,7 @@ from torch import Tensor
 from jepa.config import InputConfig
 from jepa.data.frames import Dataset, FrameStore
 from jepa.data.preprocess import FITTED, Normaliser
+from jepa.data.sending import send
 from jepa.data.sharing import SharedFrames, share
 from jepa.data.windows import T_OBS, Windows, dataset_of_windows
 from twin.errors import UserError
@@ -187,10 +188,10 @@ class WindowInputs:
         for name in names:
             values = self.frames[name]
             if name in SMALL:
-                found[name] = values[index].to(self.device, non_blocking=True)
+                found[name] = send(values[index], self.device)
             else:
                 shared = share(values, index)
-                found[name] = SharedFrames(shared.values.to(self.device, non_blocking=True), shared.index)
+                found[name] = SharedFrames(send(shared.values, self.device), shared.index)
         return found
 
     def small_history(self, rows: Tensor | slice = slice(None)) -> dict[str, Tensor]:

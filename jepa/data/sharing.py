@@ -7,6 +7,8 @@ import torch
 from jaxtyping import Bool, Int, Shaped
 from torch import Tensor
 
+from jepa.data.sending import send
+
 __all__ = ["SharedFrames", "WindowValues", "share"]
 
 
@@ -35,14 +37,14 @@ class SharedFrames:
 
     def gathered(self) -> Shaped[Tensor, "batch time ..."]:
         """The values by window."""
-        return self.values[self.index.to(self.values.device, non_blocking=True)]
+        return self.values[send(self.index, self.values.device)]
 
     def seen(self, visible: Bool[Tensor, "batch time"]) -> "SharedFrames":
         """Only the frames that some window sees; where a window does not see its frame, the index is 0."""
         needed, place = torch.unique(self.index[visible], return_inverse=True)
         index = torch.zeros_like(self.index)
         index[visible] = place
-        return SharedFrames(self.values.index_select(0, needed.to(self.values.device, non_blocking=True)), index)
+        return SharedFrames(self.values.index_select(0, send(needed, self.values.device)), index)
 
     def first(self, frames: int) -> "SharedFrames":
         """The first frames of every window."""
@@ -52,7 +54,7 @@ class SharedFrames:
 def share(values: Shaped[Tensor, "frame ..."], index: Int[Tensor, "batch time"]) -> SharedFrames:
     """The frames of a store that some windows look at, each once."""
     needed, place = torch.unique(index.cpu(), return_inverse=True)
-    return SharedFrames(values.index_select(0, needed.to(values.device, non_blocking=True)), place)
+    return SharedFrames(values.index_select(0, send(needed, values.device)), place)
 
 
 class WindowValues(Mapping[str, Tensor]):

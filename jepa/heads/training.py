@@ -14,6 +14,7 @@ from jepa.backbone.model import JepaModel, Latents
 from jepa.config import HeadConfig, ModelConfig, PretrainConfig
 from jepa.data.frames import FrameStore
 from jepa.data.inputs import Normalisers, WindowInputs, relative
+from jepa.data.sending import send
 from jepa.data.windows import Windows, dataset_of_windows
 from jepa.heads.displacement import DISPLACEMENTS
 from jepa.heads.frozen_latents import CHUNK, latents_of
@@ -79,13 +80,13 @@ def head_loss(
     Args:
         generator: for noise on the raw history and dropped latents, in training.
     """
-    rows = rows.to(data.position.device, non_blocking=True)  # to index with what lies elsewhere would block
+    rows = send(rows, data.position.device)  # to index with what lies elsewhere would block
     history, position = {name: values[rows] for name, values in data.history.items()}, data.position[rows]
     if generator is not None:
         history, position = _disturbed(history, position, heads.config, generator)
         if heads.config.latent_dropout:
             drawn = torch.rand(len(rows), generator=generator)
-            latents = latents.where((drawn >= heads.config.latent_dropout).to(position.device, non_blocking=True))
+            latents = latents.where(send(drawn >= heads.config.latent_dropout, position.device))
     output = heads(latents, history, None if generator is None else data.episode[rows])
     return heads.loss(output, position, data.power[rows], data.power_std_db[rows])
 
@@ -211,7 +212,7 @@ def _disturbed(
     """History and future positions with noise: white on what is read, one shift a window on all its positions."""
 
     def normal(shape: Sequence[int]) -> Tensor:
-        return torch.randn(shape, generator=generator, dtype=position.dtype).to(position.device, non_blocking=True)
+        return send(torch.randn(shape, generator=generator, dtype=position.dtype), position.device)
 
     found = {
         name: values + config.input_noise[name] * normal(values.shape) if config.input_noise.get(name) else values

@@ -15,6 +15,7 @@ from jaxtyping import Float, Shaped
 from torch import Tensor
 
 from jepa.data.preprocess import Normaliser
+from jepa.data.sending import send
 from jepa.data.windows import T_OBS
 from jepa.inference.forecast import Forecast, Forecaster, Lost, Window, statistics_of, stretches
 from jepa.inference.predictor import JepaPredictor
@@ -100,7 +101,7 @@ class StreamingPredictor:
         for name, kept in self._kept.items():
             values = frame[name]
             if values is not None:
-                values = values.to(self.device, non_blocking=True)
+                values = send(values, self.device)
                 values = self.tokenize(name, values) if name in self.forecaster.large else values.float()
             kept.append(values)
             del kept[:-T_OBS]

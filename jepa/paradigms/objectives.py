@@ -14,6 +14,7 @@ from torch.nn import functional
 
 from jepa.backbone.model import JepaModel
 from jepa.config import ObjectiveConfig
+from jepa.data.sending import send
 from jepa.data.sharing import SharedFrames
 from jepa.evaluation.metrics import rankme
 from jepa.paradigms.sigreg import epps_pulley
@@ -115,7 +116,7 @@ def pretraining_loss(
     if isinstance(model.layout, FusedLayout):
         predicted_BHD, target_BHD = predicted_BND.float(), target_BND.float()
     else:
-        places_BH = hidden_places(hidden_BN).to(predicted_BND.device, non_blocking=True)
+        places_BH = send(hidden_places(hidden_BN), predicted_BND.device)
         predicted_BHD, target_BHD = (_at(tokens, places_BH).float() for tokens in (predicted_BND, target_BND))
     if config.normalise_targets and not config.target_levels:  # whose levels are normalised one by one
         target_BHD = functional.layer_norm(target_BHD, target_BHD.shape[-1:])
@@ -154,7 +155,7 @@ def _normality(
     """SIGReg of tokens less the mean at their place."""
     centred, _ = centred_by_place(tokens_BVD, places_BV, places, processes)
     with torch.autocast(centred.device.type, enabled=False):
-        projected = centred @ directions.to(centred.device, non_blocking=True).T
+        projected = centred @ send(directions, centred.device).T
     return epps_pulley(projected, total=processes.sum if processes.world > 1 else None).mean()
 
 
@@ -170,7 +171,7 @@ def _of_incomplete(
 ) -> Tensor:
     """Mean over the fusion tokens of incomplete frames, which number differently in each window: all weigh the same."""
     asked_BT = incomplete_frames(layout, hidden_BN)
-    asked_BP = asked_BT.repeat_interleave(layout.fusion_tokens, 1).to(error_BP, non_blocking=True)
+    asked_BP = send(asked_BT.repeat_interleave(layout.fusion_tokens, 1), error_BP.device).to(error_BP.dtype)
     return processes.world * (error_BP * asked_BP).sum() / processes.sum(asked_BP.sum())
 
 

@@ -23,6 +23,7 @@ from jepa.backbone.model import parameter_count
 from jepa.backbone.without_target import Backbone
 from jepa.config import ModelConfig, ObjectiveConfig
 from jepa.data.preprocess import Normaliser
+from jepa.data.sending import send
 from jepa.data.sharing import SharedFrames
 from jepa.tokens.camera import CHANNELS
 from jepa.tokens.noise import with_noise
@@ -63,8 +64,8 @@ def hidden_frames(
 def _of_frames(values: Tensor | SharedFrames, place: Int[Tensor, "some"]) -> Shaped[Tensor, "some ..."]:
     """Frames of windows, counted through the batch."""
     if isinstance(values, SharedFrames):
-        return values.values.index_select(0, values.index.flatten()[place].to(values.device, non_blocking=True))
-    return values.flatten(0, 1).index_select(0, place.to(values.device, non_blocking=True))
+        return values.values.index_select(0, send(values.index.flatten()[place], values.device))
+    return values.flatten(0, 1).index_select(0, send(place, values.device))
 
 
 class ReconstructionModel(Backbone):
@@ -125,7 +126,7 @@ class ReconstructionModel(Backbone):
         """The standardised raw values of some frames of a modality, counted through the batch."""
         first, tokens = next((at, k) for piece, at, k in self.layout.pieces() if piece == name)
         frames_BTKD = decoded_BND[:, first : first + self.layout.frames * tokens].unflatten(1, (-1, tokens))
-        frames_MD = frames_BTKD.mean(2).flatten(0, 1).index_select(0, place.to(decoded_BND.device, non_blocking=True))
+        frames_MD = frames_BTKD.mean(2).flatten(0, 1).index_select(0, send(place, decoded_BND.device))
         if not TOKENIZERS[name].precise:
             found: Tensor = self.outputs[name](frames_MD)
             return found

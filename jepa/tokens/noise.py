@@ -6,6 +6,7 @@ import torch
 from jaxtyping import Int
 from torch import Tensor
 
+from jepa.data.sending import send
 from jepa.data.sharing import SharedFrames
 from jepa.tokens.tokenizers import Inputs
 from jepa.training.parallel import ALONE, Processes
@@ -50,5 +51,5 @@ def _noisy(
         noise = noise[torch.searchsorted(frames, torch.unique(processes.share(index)))]
     else:
         noise = processes.share(torch.randn(processes.world * len(plain), *plain.shape[1:], generator=generator))
-    disturbed = plain.float() + deviation * noise.to(plain.device, non_blocking=True)
+    disturbed = plain.float() + deviation * send(noise, plain.device)
     return SharedFrames(disturbed, values.index) if isinstance(values, SharedFrames) else disturbed

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from jepa.config import ModelConfig
 from jepa.data.preprocess import Normaliser
+from jepa.data.sending import send
 from jepa.data.sharing import SharedFrames
 from jepa.data.windows import T_WINDOW
 from jepa.tokens.camera import CameraTokenizer
@@ -219,6 +220,6 @@ class TokenEmbedding(nn.Module):
     def _by_window(self, name: str, values: Tensor | SharedFrames) -> Float[Tensor, "batch time k dim"]:
         if isinstance(values, SharedFrames):
             tokens_FKD = self.tokenize(name, values.values)
-            place = values.index.flatten().to(tokens_FKD.device, non_blocking=True)
+            place = send(values.index.flatten(), tokens_FKD.device)
             return tokens_FKD.index_select(0, place).unflatten(0, values.index.shape)
         return self.tokenize(name, values.flatten(0, 1)).unflatten(0, values.shape[:2])

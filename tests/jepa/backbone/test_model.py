@@ -118,6 +118,35 @@ def test_the_target_follows_by_the_momentum(model):
         assert not new.requires_grad
 
 
+def test_the_statistics_of_the_targets_batch_norms_are_those_of_the_context():
+    model = JepaModel(("radar", "rf"), SMALL)
+    with torch.no_grad():
+        for number, statistics in enumerate(model.context.buffers()):
+            statistics.fill_(number + 2)
+    model.update_target(0.75)
+    pairs = dict(zip(model.target.buffers(), model.context.buffers(), strict=True))
+    assert sum(values.is_floating_point() for values in pairs) >= 2, "a mean and a variance"
+    assert all(torch.equal(kept, new) for kept, new in pairs.items())
+
+
+def test_positions_and_powers_stay_in_single_precision_where_all_else_is_halved():
+    model = JepaModel(("radar", "gps", "rf"), SMALL).eval()
+    frames = {name: torch.randn(4, *TOKENIZERS[name].shape) for name in ("radar", "gps", "rf")}
+    with torch.no_grad():
+        whole = {name: model.context.embedding.tokenize(name, values) for name, values in frames.items()}
+        with torch.autocast("cpu", torch.bfloat16):
+            found = {name: model.context.embedding.tokenize(name, values) for name, values in frames.items()}
+            read = model.context.encoder(model.context.embedding(windows_of(frames)))
+    assert torch.equal(found["gps"], whole["gps"])
+    assert torch.equal(found["rf"], whole["rf"])
+    assert not torch.equal(found["radar"].float(), whole["radar"]), "or nothing was halved"
+    assert read.isfinite().all()
+
+
+def windows_of(frames):
+    return {name: values[:, None].expand(-1, T_WINDOW, *values.shape[1:]) for name, values in frames.items()}
+
+
 def test_the_average_of_top_layers_is_that_of_their_normalised_outputs(model):
     encoder = model.target.encoder
     tokens = model.target.embedding(windows())

@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from jepa.training.checkpoint import latest_step, load_checkpoint
-from jepa.training.loop import Plan, fit, learning_rate
+from jepa.training.loop import Plan, _optimiser, fit, learning_rate
 from twin.errors import UserError
 
 INPUTS = torch.randn(64, 4, generator=torch.Generator().manual_seed(1))
@@ -147,3 +147,12 @@ def test_parameters_can_have_a_learning_rate_of_their_own():
     moved = {name: float((values - before[name]).detach().abs().max()) for name, values in net.named_parameters()}
     for name, most in moved.items():
         assert most == pytest.approx(0.0001 if name.startswith("0.") else 0.01, rel=0.01)
+
+
+def test_a_step_updates_all_weights_in_one_call_and_spares_vectors_the_decay():
+    optimiser = _optimiser(model(), PLAN)
+    assert optimiser.defaults["fused"]
+    decays = {
+        parameter.ndim: group["weight_decay"] for group in optimiser.param_groups for parameter in group["params"]
+    }
+    assert decays == {1: 0.0, 2: PLAN.weight_decay}
