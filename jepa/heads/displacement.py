@@ -1,5 +1,7 @@
 """Coarse trajectories fitted on training windows: a linear map of the past steps, alone or beside a Kalman filter."""
 
+from functools import lru_cache
+
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
@@ -60,6 +62,14 @@ class FittedDisplacement(nn.Module):
         return position[:, -1:] + torch.einsum("btc,tk->bkc", torch.diff(position, dim=1), self.map)
 
 
+@lru_cache(maxsize=16)
+def _noise_of(windows: bytes) -> Noise:
+    """The noise of the filter, fitted once where several heads of a process are fitted to the same windows."""
+    position = torch.frombuffer(bytearray(windows), dtype=torch.double).reshape(-1, T_OBS + T_PRED, 2)
+    with torch.enable_grad():
+        return fitted_noise(position)
+
+
 class BlendedDisplacement(FittedDisplacement):
     """a_k x filter + (1 - a_k) x map at step k: an extended Kalman filter that follows jumps of the receiver, and a map
     that knows how smooth a track is. Which of them a site needs is read off its training windows.
@@ -82,8 +92,7 @@ class BlendedDisplacement(FittedDisplacement):
         super().fit(position)
         step = torch.diff(position, dim=1).norm(dim=-1).median()
         self.scale.fill_(STEP_M / float(step) if step > 0 else 1.0)
-        with torch.enable_grad():
-            noise = fitted_noise((self.scale * position).cpu())
+        noise = _noise_of((self.scale * position).cpu().double().numpy().tobytes())
         self.deviations.copy_(torch.stack([*vars(noise).values()]))
         past, ahead = position[:, :T_OBS], position[:, T_OBS:]
         mapped, filtered = super().forward(past), self._filtered(past)

@@ -41,9 +41,10 @@ def dataset(drive, tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def finished(dataset, tmp_path_factory):
-    """A tiny run on one site."""
+    """A tiny run on one site, rows in this process."""
     out = tmp_path_factory.mktemp("levers")
     with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(side_by_side, "processes_here", lambda: 1)
         patch.setitem(levers.BUDGETS, "quick", replace(levers.BUDGETS["quick"], levers=CHOSEN))
         run(out, [dataset], "quick")
     return out

@@ -6,6 +6,7 @@ import torch
 from jepa.baselines.extrapolation import constant_velocity
 from jepa.baselines.kalman import extrapolate, fitted_noise
 from jepa.data.windows import T_OBS, T_WINDOW
+from jepa.heads import displacement
 from jepa.heads.displacement import BlendedDisplacement, FittedDisplacement
 
 
@@ -103,6 +104,21 @@ def test_a_blend_is_a_part_of_a_checkpoint_and_begins_as_constant_velocity():
     again.load_state_dict(blended.state_dict())
     assert torch.equal(again(position), blended(position))
     assert again(position).dtype == position.dtype
+
+
+def test_heads_on_the_same_windows_share_one_fit_of_the_filter(monkeypatch):
+    fits = []
+    fit = displacement.fitted_noise
+    monkeypatch.setattr(displacement, "fitted_noise", lambda windows: fits.append(1) or fit(windows))
+    displacement._noise_of.cache_clear()
+    first, second, other = BlendedDisplacement(), BlendedDisplacement(), BlendedDisplacement()
+    windows = _jumping()
+    first.fit(windows)
+    second.fit(windows.clone())
+    other.fit(windows[1:])
+    assert len(fits) == 2
+    assert torch.equal(first.deviations, second.deviations)
+    assert not torch.equal(first.deviations, other.deviations)
 
 
 def test_a_blend_knows_no_origin_and_no_unit():
