@@ -45,6 +45,7 @@ class Lever:
         return (*(setting for setting in seen if setting not in _TRAINED), *self.adapting)
 
 
+_FUSED = ("model.fusion_tokens=2", "objective.target_levels=[1, 4]")
 _TOP_LAYERS = ("objective.target_levels=[]", "objective.target_layers=4", "objective.error=smooth-l1")
 _ONE_LEVEL = ("objective.target_levels=[]",)
 _SIGREG = ("objective.sigreg_weight=0.02",)
@@ -56,7 +57,10 @@ _PRETRAINING = {
     "real windows": Lever(real_share=0.5),
     "several scenarios": Lever(scenarios=("intersection", "highway", "bus_blockage")),
     "modality dropout": Lever(("mask.modality_dropout=0.2",)),
-    "fusion tokens": Lever(("model.fusion_tokens=2", "objective.target_levels=[1, 4]")),
+    "fusion tokens": Lever(_FUSED),
+    "fusion tokens, real windows": Lever(_FUSED, real_share=0.5),
+    "fusion tokens, trained tokenizers": Lever((*_FUSED, *_TRAINED)),
+    "fusion tokens, trained tokenizers, real windows": Lever((*_FUSED, *_TRAINED), real_share=0.5),
     "SIGReg with EMA": Lever((*_NO_VARIANCE, *_SIGREG)),
     "SIGReg with EMA, the last layer as target": Lever((*_NO_VARIANCE, *_ONE_LEVEL, *_SIGREG)),
     "SIGReg without EMA, the last layer as target": Lever(
