@@ -15,8 +15,18 @@ from jepa.experiments.on_twin.study import Study
 from jepa.experiments.pages.canvas import Interval, check_that_figures_can_be_drawn
 from jepa.experiments.pages.drawing import Caption, against_horizon, bars, cdf, mismatch
 from jepa.experiments.pages.tables import markdown_table
-from jepa.experiments.results.comparison import Estimate, Sums
-from jepa.experiments.results.rows import QUANTILES, Rows, by_step, cells, estimate, estimates, numbers_of_page
+from jepa.experiments.results.comparison import Claim, Estimate, Sums
+from jepa.experiments.results.rows import (
+    QUANTILES,
+    Ordering,
+    Rows,
+    by_step,
+    cells,
+    estimate,
+    estimates,
+    judged,
+    numbers_of_page,
+)
 from jepa.experiments.results.store import write_json
 from jepa.experiments.table3 import METRICS, PAPER_JEPA, printed_cells
 
@@ -30,6 +40,25 @@ TASKS = {
 }
 """Models by task, as the paper compares them, with ours: the preset `best`, constant velocity and a GRU over the raw
 history."""
+GENERIC = ("ar", "gru", "transformer")
+"""Baselines that the paper sets against JEPA in every task."""
+CLAIMS: tuple[Ordering, ...] = (
+    *((f"JEPA locates better than {name}", "ade_m", JEPA, name, "lower") for name in (*GENERIC, "kalman")),
+    *((f"JEPA finds the best beam more often than {name}", "top1", JEPA, name, "higher") for name in GENERIC),
+    *((f"JEPA loses less power than {name}", "l1_rsrp_db", JEPA, name, "lower") for name in (*GENERIC, "m2beamllm")),
+    *(
+        (f"JEPA knows the RSSI better than {name}", "mae_db", JEPA, name, "lower")
+        for name in (*GENERIC, "vision_position")
+    ),
+)
+"""What the paper says of these figures (section IV-D)."""
+OURS: tuple[Ordering, ...] = (
+    ("JEPA finds the best beam more often than gru_cascade", "top1", JEPA, "gru_cascade", "higher"),
+    ("the preset best loses less power than gru_cascade", "l1_rsrp_db", BEST, "gru_cascade", "lower"),
+    ("the preset best locates better than kalman", "ade_m", BEST, "kalman", "lower"),
+    ("the preset best locates better than ar", "ade_m", BEST, "ar", "lower"),
+)
+"""What would have to hold of the models that the paper does not have."""
 ORDER = (
     "kalman",
     "vision_position",
@@ -78,10 +107,14 @@ def run(out: Path, data: Sequence[Path] = (), budget: str = "default") -> None:
     values = {model: estimates(rows, _compared(model)) for model, rows in found.items()}
     curves = _all_curves(task)
     _draw(out, task, values, curves, study.protocol)
-    page = _page(values, study.describe())
+    claims, ours = (judged(found, said, {}) for said in (CLAIMS, OURS))
+    page = _page(values, study.describe(), claims, ours)
     (out / "figures.md").write_text(page)
     paper = {JEPA: PAPER_JEPA}
-    numbers = numbers_of_page(study.name, study.budget, rows=found, values=values, curves=curves, paper=paper)
+    said = [*claims, *ours]
+    numbers = numbers_of_page(
+        study.name, study.budget, rows=found, values=values, curves=curves, paper=paper, claims=said
+    )
     write_json(out / "figures.json", numbers)
     print(page)
 
@@ -178,11 +211,16 @@ the RSSI head predicts. *jepa, best* (the preset `best`, which reads power and p
 HEADER = ("model", "ADE m", "FDE m", "top-1", "top-3", "L1 diff dB", "RSSI RMSE dB", "RSSI MAE dB")
 
 
-def _page(values: Mapping[str, Mapping[str, Estimate]], budget: str) -> str:
+def _page(
+    values: Mapping[str, Mapping[str, Estimate]], budget: str, claims: Sequence[Claim], ours: Sequence[Claim]
+) -> str:
     body = [[model, *cells(own, METRICS)] for model, own in values.items()]
     body.insert(1, ["*paper's jepa*", *printed_cells(PAPER_JEPA, METRICS)])
     pictures = [f"![Figure {number}: {title}](figure{number}.png)\n" for number, title in FIGURES.items()]
-    return "\n".join(["# Figures 4 to 9", "", budget, "", NOTE, "", markdown_table(HEADER, body), "", *pictures])
+    lines = ["# Figures 4 to 9", "", budget, "", NOTE, "", markdown_table(HEADER, body), ""]
+    lines += ["## What the paper claims", "", *(f"- {one}" for one in claims), ""]
+    lines += ["## Models that the paper does not have", "", *(f"- {one}" for one in ours), ""]
+    return "\n".join([*lines, *pictures])
 
 
 TASK_OF = dict(zip(METRICS, ["localization"] * 2 + ["beam"] * 3 + ["rssi"] * 2, strict=True))

@@ -67,6 +67,26 @@ def test_the_json_holds_what_the_page_prints_and_what_is_drawn(made, as_printed)
             assert all(step["ci95"][0] <= step["value"] <= step["ci95"][1] for step in steps)
 
 
+def test_what_is_claimed_is_judged_on_the_rows_of_both_models(made, as_printed):
+    out, models, page = made
+    told = json.loads((out / "figures.json").read_text())["claims"]
+    assert len(told) == len(figures.CLAIMS) + len(figures.OURS)
+    for one in told:
+        assert f"- {one['claim']}: {one['verdict']}, {as_printed(one, sign=True)}, " in page
+    differences = {one["claim"]: one["value"] for one in told}
+
+    def mean(model, metric):
+        rows = [row for seeds in models[model] for row in seeds]
+        return sum(sum(row[metric]) for row in rows) / sum(sum(row["windows"]) for row in rows)
+
+    for claim, metric, first, second in (
+        ("JEPA locates better than kalman (ade_m)", "ade_m", "jepa", "kalman"),
+        ("JEPA loses less power than m2beamllm (l1_rsrp_db)", "l1_rsrp_db", "jepa", "m2beamllm"),
+        ("the preset best loses less power than gru_cascade (l1_rsrp_db)", "l1_rsrp_db", "jepa, best", "gru_cascade"),
+    ):
+        assert differences[claim] == pytest.approx(mean(first, metric) - mean(second, metric))
+
+
 def test_curves_are_the_means_of_the_windows_at_each_step(made, five):
     """Constant velocity needs no training: its distances by hand."""
     _, models, _ = made
