@@ -29,6 +29,7 @@ class Flops:
 
     @property
     def total(self) -> int:
+        """All that computes."""
         return self.products + self.others
 
 

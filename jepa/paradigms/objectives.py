@@ -108,23 +108,13 @@ def pretraining_loss(
     predicted_BND = model.predict(context_BVD, places_BV)
     if config.target_levels:
         predicted_BND = model.out(predicted_BND)
-        target_BND = model.target_levels(inputs, config.target_levels)
-    elif config.target == "online":
-        target_BND = model.context(inputs, config.target_layers)
-    else:
-        target_BND = model.targets(inputs, config.target_layers)
+    target_BND = _predicted_targets(model, inputs, config)
     if isinstance(model.layout, FusedLayout):
         predicted_BHD, target_BHD = predicted_BND.float(), target_BND.float()
     else:
         places_BH = send(hidden_places(hidden_BN), predicted_BND.device)
         predicted_BHD, target_BHD = (_at(tokens, places_BH).float() for tokens in (predicted_BND, target_BND))
-    if config.normalise_targets and not config.target_levels:  # whose levels are normalised one by one
-        target_BHD = functional.layer_norm(target_BHD, target_BHD.shape[-1:])
-    if config.error == "squared":
-        error_BHD = (predicted_BHD - target_BHD).square()
-    else:
-        error_BHD = functional.smooth_l1_loss(predicted_BHD, target_BHD, beta=config.smooth_l1_beta, reduction="none")
-    error_BH = error_BHD.mean(-1)
+    error_BH = _error(predicted_BHD, target_BHD, config)
     if isinstance(model.layout, FusedLayout):
         loss = _of_incomplete(error_BH, hidden_BN, model.layout, processes)
         parts = {"loss_fusion": loss.detach()}
@@ -137,12 +127,36 @@ def pretraining_loss(
         loss = loss + config.variance_weight * variance + config.covariance_weight * covariance
     if directions is not None:
         normality = _normality(context_BVD, places_BV, model.places, directions, processes)
-        if config.sigreg_on == "both":  # whole windows: an encoder that tells them from masked ones makes them alike
+        if config.sigreg_on == "both":  # an encoder that tells whole windows from masked ones would make them alike
             every_BN = torch.arange(model.places, device=target_BND.device).expand(len(target_BND), -1)
             normality = (normality + _normality(target_BND, every_BN, model.places, directions, processes)) / 2
         parts |= {"sigreg": normality.detach(), "prediction": parts.get("prediction", loss.detach())}
         loss = (1 - config.sigreg_weight) * loss + config.sigreg_weight * normality
     return loss, parts
+
+
+def _predicted_targets(model: JepaModel, inputs: Inputs, config: ObjectiveConfig) -> Float[Tensor, "batch token wide"]:
+    """What is predicted: of whole windows, several levels of the target branch, the mean of its top layers, or that of
+    the context branch."""
+    if config.target_levels:
+        return model.target_levels(inputs, config.target_levels)
+    if config.target == "online":
+        return model.context(inputs, config.target_layers)
+    return model.targets(inputs, config.target_layers)
+
+
+def _error(
+    predicted_BHD: Float[Tensor, "batch hidden wide"],
+    target_BHD: Float[Tensor, "batch hidden wide"],
+    config: ObjectiveConfig,
+) -> Float[Tensor, "batch hidden"]:
+    """Smooth-L1 or squared error, mean over the channels."""
+    if config.normalise_targets and not config.target_levels:  # whose levels are normalised one by one
+        target_BHD = functional.layer_norm(target_BHD, target_BHD.shape[-1:])
+    if config.error == "squared":
+        return (predicted_BHD - target_BHD).square().mean(-1)
+    found = functional.smooth_l1_loss(predicted_BHD, target_BHD, beta=config.smooth_l1_beta, reduction="none")
+    return found.mean(-1)
 
 
 def _normality(
@@ -211,7 +225,8 @@ class Health:
         }
 
 
-def _targets(model: JepaModel, inputs: Inputs, config: ObjectiveConfig) -> Float[Tensor, "batch token dim"]:
+def _watched_targets(model: JepaModel, inputs: Inputs, config: ObjectiveConfig) -> Float[Tensor, "batch token dim"]:
+    """The last layers of the target branch, in eval mode, however many levels are predicted."""
     training = model.training
     model.eval()
     branch = model.context if config.target == "online" else model.target
@@ -231,7 +246,7 @@ def _variance(target_BND: Float[Tensor, "batch token dim"], model: JepaModel) ->
 @torch.no_grad()
 def health_of(model: JepaModel, inputs: Inputs, config: ObjectiveConfig, observed: int) -> Health:
     """Rank and variance on some windows; `observed` frames are the history."""
-    target_BND = _targets(model, inputs, config)
+    target_BND = _watched_targets(model, inputs, config)
     future = model.future_latents({name: _observed(values, observed) for name, values in inputs.items()})
     return Health(
         rankme=rankme(target_BND.mean(1).cpu().numpy()),

@@ -6,13 +6,14 @@ mask.
 
 import json
 import sys
+from collections.abc import Mapping
 from contextlib import nullcontext
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from jepa.backbone.model import JepaModel
 from jepa.backbone.without_target import Backbone
@@ -20,7 +21,7 @@ from jepa.config import MaskConfig, PretrainConfig
 from jepa.data.augment import Augmentation
 from jepa.data.inputs import WindowInputs, relative
 from jepa.data.windows import T_OBS
-from jepa.paradigms.objectives import collapse_name, ema_momentum, health_of, pretraining_loss
+from jepa.paradigms.objectives import Health, collapse_name, ema_momentum, health_of, pretraining_loss
 from jepa.paradigms.reconstruction import ReconstructionModel, reconstruction_loss
 from jepa.paradigms.sigreg import random_directions
 from jepa.tokens.camera import say_if_random, weights_follow
@@ -116,18 +117,14 @@ def pretrain(
         model.load_state_dict(start.state_dict())
     objective, layout = config.objective, model.layout
     watched = probe if probe is not None and len(probe) else windows
-    history: list[dict[str, Any]] = []
     collapses = not isinstance(model, Backbone)  # which has no targets
     accelerated = torch.device(device).type == "cuda"
     if collapses and (accelerated if compiled is None else compiled):
         model.compile_transformers(dynamic=None if config.mask.modality_dropout else False)
     # under the first weights: a checkpoint is restored later
-    at_first = health_of(model, probe_inputs(watched, config), objective, T_OBS) if collapses else None
-    if "camera" in layout.modalities and processes.is_first:
-        say_if_random(config.model)
-    if processes.world > 1 and processes.is_first and trained_batch_norms(model.train()):
-        remedy = "--set model.batch_norm=frozen trains as one process does"
-        print(f"batch norm: each process normalises by the windows of its own ({remedy})", file=sys.stderr)
+    watch = _Watch(model, watched, config, run) if collapses else None
+    if processes.is_first:
+        _say_what_differs(model, config, processes)
     if isinstance(model, ReconstructionModel):
         model.fit_scales(probe_inputs(windows, config))
 
@@ -150,19 +147,7 @@ def pretrain(
             model.update_target(ema_momentum(objective, step, steps))
 
     def at_epoch_end(epoch: int, means: dict[str, float]) -> dict[str, float | str]:
-        probed = probe_inputs(watched, config)
-        if at_first is None:
-            return ranks_of(model, probed, config)
-        health = health_of(model, probed, objective, T_OBS)
-        mean_loss = means.get("prediction", means["loss"])
-        before = history[-1] if history else _last_record(run, epoch)
-        collapse = collapse_name(mean_loss, health, before, at_first)
-        record: dict[str, float | str] = {**health.values()}
-        history.append({"loss": mean_loss, **record})
-        if collapse:
-            record["collapse"] = collapse
-            print(f"collapse after epoch {epoch + 1}: {collapse}", file=sys.stderr)
-        return record
+        return watch(epoch, means) if watch else ranks_of(model, probe_inputs(watched, config), config)
 
     fit(
         model,
@@ -178,6 +163,41 @@ def pretrain(
         processes=processes,
     )
     return model
+
+
+def _say_what_differs(model: nn.Module, config: PretrainConfig, processes: Processes) -> None:
+    """Lines on stderr: a camera that starts from random weights, batch norms that see a share of the batch."""
+    if "camera" in config.inputs.modalities:
+        say_if_random(config.model)
+    if processes.world > 1 and trained_batch_norms(model.train()):
+        remedy = "--set model.batch_norm=frozen trains as one process does"
+        print(f"batch norm: each process normalises by the windows of its own ({remedy})", file=sys.stderr)
+
+
+class _Watch:
+    """Looks at a JEPA after every epoch, and says so on stderr where it collapses.
+
+    Made before a checkpoint is restored: it remembers the model under its first weights.
+    """
+
+    def __init__(self, model: JepaModel, probe: WindowInputs, config: PretrainConfig, run: Path | None) -> None:
+        self.model, self.probe, self.config, self.run = model, probe, config, run
+        self.before: dict[str, Any] | None = None
+        self.at_first = self._health()
+
+    def _health(self) -> Health:
+        return health_of(self.model, probe_inputs(self.probe, self.config), self.config.objective, T_OBS)
+
+    def __call__(self, epoch: int, means: Mapping[str, float]) -> dict[str, float | str]:
+        """Rank and variance after an epoch, for the log."""
+        health, mean_loss = self._health(), means.get("prediction", means["loss"])
+        collapse = collapse_name(mean_loss, health, self.before or _last_record(self.run, epoch), self.at_first)
+        record: dict[str, float | str] = {**health.values()}
+        self.before = {"loss": mean_loss, **record}
+        if collapse:
+            record["collapse"] = collapse
+            print(f"collapse after epoch {epoch + 1}: {collapse}", file=sys.stderr)
+        return record
 
 
 def _mask(layout: Layout, batch: int, config: MaskConfig, generator: torch.Generator) -> Tensor:

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from pathlib import Path
 
+from jepa.backbone.model import JepaModel
 from jepa.config import HeadConfig, save_config
 from jepa.data.inputs import Normalisers
 from jepa.data.splits import make_split
@@ -69,10 +70,7 @@ def adapt_run(
     """
     if out.exists():
         raise UserError("exists", out, "choose another --out")
-    if drives is not None and fraction != 1.0:
-        raise UserError("says how much to train on, and so does --fraction", "--drives", "give one of them")
-    if steps is not None and any(setting.startswith("heads.epochs=") for setting in settings):
-        raise UserError("says how long to train, and so does heads.epochs", "--steps", "give one of them")
+    _check_amounts(fraction, drives, steps, settings)
     place = pick_device(device)
     description, parent_config = model_run(run)
     trained = trained_options(run, parent_config, backbone, tuple(missing), cascade)
@@ -104,18 +102,31 @@ def adapt_run(
         parent=description,
         parent_path=str(run),
     )
-    tensors, numbers = load_checkpoint(run / "checkpoints")
-    kept = {name: values for name, values in tensors.items() if name.startswith("model.")}
-    if unfreeze:
-        kept = {f"model.{name}": values for name, values in model.state_dict().items()}
     with new_directory(out) as place_of_draft:
         draft = Path(place_of_draft)
-        save_checkpoint(draft / "checkpoints", int(numbers["step"]), kept, {})
+        _save_backbone(run, draft, model if unfreeze else None)
         save_config(config.model_copy(update={"seed": parent_config.seed}), draft / "config.yaml")
         parts.save(draft / "split.json")
         normalisers.save(draft / "stats.json")
         write_description(draft, made)
         save_heads(heads, draft)
+
+
+def _check_amounts(fraction: float, drives: int | None, steps: int | None, settings: Sequence[str]) -> None:
+    """Refuse two answers to how much is trained on, or for how long."""
+    if drives is not None and fraction != 1.0:
+        raise UserError("says how much to train on, and so does --fraction", "--drives", "give one of them")
+    if steps is not None and any(setting.startswith("heads.epochs=") for setting in settings):
+        raise UserError("says how long to train, and so does heads.epochs", "--steps", "give one of them")
+
+
+def _save_backbone(run: Path, draft: Path, trained: JepaModel | None) -> None:
+    """Keep the backbone of a run, or one that was trained along, without its optimiser."""
+    tensors, numbers = load_checkpoint(run / "checkpoints")
+    kept = {name: values for name, values in tensors.items() if name.startswith("model.")}
+    if trained is not None:
+        kept = {f"model.{name}": values for name, values in trained.state_dict().items()}
+    save_checkpoint(draft / "checkpoints", int(numbers["step"]), kept, {})
 
 
 def _same_heads(stored: HeadConfig, wanted: HeadConfig, run: Path) -> None:

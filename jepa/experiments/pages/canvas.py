@@ -145,6 +145,11 @@ def checked_interval(name: str, given: Interval, length: int | None = None) -> l
 
 
 def refuse_none(models: Mapping[str, Any]) -> None:
+    """Refuse a figure of nothing.
+
+    Raises:
+        UserError: there is no model.
+    """
     if not models:
         raise UserError("there is no model", "figure", "give at least one")
 
@@ -194,6 +199,7 @@ def blank_figure(height_in: float, caption: Caption) -> "Figure":
 
 
 def save_figure(figure: "Figure", path: Path) -> None:
+    """Write a figure as PNG, the same bytes every time."""
     found = io.BytesIO()
     figure.savefig(found, format="png", dpi=DPI, metadata={"Software": None})
     path.parent.mkdir(parents=True, exist_ok=True)
