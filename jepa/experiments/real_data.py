@@ -1,12 +1,12 @@
 """Real drives: JEPA with a frozen backbone, its controls and every baseline, on imported DeepSense 6G scenarios.
 
-Each row is one model on one scenario, split, fold and seed; a stopped run goes on where it was. The backbone is
-pretrained on the twin's `drive_by`, its heads are trained there first and then adapted to the real site. There are two
-kinds of heads: those of `best`, which read the raw history as well, and those of the paper, which read predicted
-latents alone; the backbone of the latter has also seen the unlabelled training drives of all sites. The control of both
-is the same on a backbone with random weights, and the rival is `gru_cascade` with the inputs of `best`: pretrained on
-the same twin, in as many epochs as backbone and heads have there together, and of the site alone. Rows are computed
-side by side, one thread each; each remembers its seconds.
+Each row is one model on one scenario, split, fold and seed; a stopped run goes on where it was. A backbone is
+pretrained on the twin's `drive_by`, its heads are trained there first and then adapted to the real site. There are three
+kinds: `jepa`, the preset `best`, whose heads read the raw history as well; `latents`, the paper's heads on the same
+backbone, which read predicted latents alone; and `fused`, these on a backbone of fusion tokens that has also seen the
+unlabelled training drives of all sites. The control of each is the same with random weights. The rival is `gru_cascade`
+with the inputs of `best`: pretrained on the same twin, in as many epochs as backbone and heads have there together, and
+of the site alone. Rows are computed side by side, one thread each; each remembers its seconds.
 """
 
 import shutil
@@ -22,7 +22,7 @@ from jepa.config import load_config, preset, save_config, with_settings
 from jepa.data.inputs import Normalisers
 from jepa.data.samples import Samples
 from jepa.data.splits import FOLDS
-from jepa.experiments.on_sites.changes import ON_LATENTS_ALONE
+from jepa.experiments.on_sites.changes import FUSED, ON_LATENTS_ALONE
 from jepa.experiments.on_sites.rival import PLAN as RIVAL_PLAN
 from jepa.experiments.on_sites.rival import pretrain_rival, rival_row
 from jepa.experiments.on_sites.sites import Place, checked_hashes, gathered, made, row_of
@@ -67,8 +67,12 @@ BUDGETS = {
 """`quick` shows that everything runs, `default` is sized for a night on two cores, `full` is for a GPU.
 Without folds the split is `blocked`."""
 
-HEADS: dict[str, tuple[str, ...]] = dict(zip(KINDS, ((), ON_LATENTS_ALONE), strict=True))
-"""Kinds of heads: their settings."""
+SETTINGS: dict[str, tuple[str, ...]] = dict(
+    zip(KINDS, ((), ON_LATENTS_ALONE, (*FUSED, *ON_LATENTS_ALONE)), strict=True)
+)
+"""What each kind changes of `best`."""
+ON_ONE_BACKBONE = (("jepa", "latents"), ("fused",))
+"""Kinds, by the backbone that they stand on."""
 REAL_SHARE = 0.5
 """Share of real windows in further pretraining, the same of every site."""
 ONE_SEED = (
@@ -101,7 +105,7 @@ def run(out: Path, data: Sequence[Path] = (), budget: str = "default") -> None:
     spent = BUDGETS[budget]
     places = [place for path in data for place in _places(path, spent)]
     spread = FULL_SHARE, LARGEST_REPEAT, SITE_BATCH, TWIN_BATCH
-    made_by = recipe(preset("best"), preset("paper"), HEADS, REAL_SHARE, spread, asdict(RIVAL_PLAN))
+    made_by = recipe(preset("best"), preset("paper"), SETTINGS, REAL_SHARE, spread, asdict(RIVAL_PLAN))
     stamp = {"name": budget, **as_json(spent), "recipe": made_by, "data": checked_hashes(places)}
     rows = RowStore(out / "rows", stamp)
     rows.row("twin/data", partial(made, TWIN, _twin_path(out), spent.twin_episodes))
@@ -136,7 +140,9 @@ def _places(path: Path, budget: Budget) -> list[Place]:
 
 def _backbones(out: Path, budget: Budget) -> Iterator[Job]:
     for seed in range(budget.seeds):
-        yield f"twin/seed-{seed}/pretraining", partial(_pretrained_on_twin, out, budget, seed)
+        for kinds in ON_ONE_BACKBONE:
+            key = f"twin/seed-{seed}/{kinds[0]}-pretraining"
+            yield key, partial(_pretrained_on_twin, out, budget, seed, kinds)
 
 
 def _alone(out: Path, places: Sequence[Place], budget: Budget) -> Iterator[Job]:
@@ -153,7 +159,7 @@ def _alone(out: Path, places: Sequence[Place], budget: Budget) -> Iterator[Job]:
 
 def _twin_heads(out: Path, budget: Budget, seed: int) -> Iterator[Job]:
     place = Place(_twin_path(out), "blocked", 0, seed)
-    for heads in HEADS:
+    for heads in KINDS:
         for backbone in BACKBONES:
             yield place.key(f"{heads}_{backbone}"), partial(_heads_on_twin, out, place, heads, backbone)
     yield place.key("gru_cascade"), partial(_rival_on_twin, out, place, budget)
@@ -169,7 +175,7 @@ def _adapted(out: Path, places: Sequence[Place], budget: Budget) -> Iterator[Job
     """Everything that was trained on the twin: as it is (0), and adapted on shares of the real training sequences."""
     for place in places:
         for share in (0.0, *budget.fractions):
-            for heads in HEADS:
+            for heads in KINDS:
                 for backbone in BACKBONES:
                     job = partial(_adapted_row, out, place, budget, heads, backbone, share)
                     yield place.key(f"twin_{heads}_{backbone}_{share:g}"), job
@@ -216,23 +222,24 @@ def _twin_path(out: Path) -> Path:
     return out / "twin" / TWIN
 
 
-def _twin_run(out: Path, seed: int, heads: str = "jepa") -> Path:
+def _twin_run(out: Path, seed: int, heads: str) -> Path:
     return out / "runs" / f"twin-{heads}-seed-{seed}"
 
 
-def _pretrained_on_twin(out: Path, budget: Budget, seed: int) -> dict[str, Any]:
-    """A row without numbers: one run for each kind of heads, with the same backbone."""
+def _pretrained_on_twin(out: Path, budget: Budget, seed: int, kinds: Sequence[str]) -> dict[str, Any]:
+    """A row without numbers: one run for each kind, with the same backbone."""
     settings = [f"seed={seed}", f"model.width={budget.width}", f"epochs={budget.pretrain_epochs}"]
-    config = preset("best", [*settings, f"heads.epochs={budget.twin_head_epochs}"])
-    first = _twin_run(out, seed)
+    settings.append(f"heads.epochs={budget.twin_head_epochs}")
+    first = _twin_run(out, seed, kinds[0])
+    config = preset("best", [*settings, *SETTINGS[kinds[0]]])
     workflows.pretrain_run([_twin_path(out)], first, config, resume=True, label="")
-    for heads, changes in HEADS.items():
+    for heads in kinds[1:]:
         run = _twin_run(out, seed, heads)
         if not run.exists():
             with new_directory(run) as place:
                 draft = Path(place)
                 shutil.copytree(first, draft, dirs_exist_ok=True)
-                save_config(with_settings(config, changes), draft / "config.yaml")
+                save_config(with_settings(config, SETTINGS[heads]), draft / "config.yaml")
     return {}
 
 
@@ -242,7 +249,7 @@ def _with_sites_run(out: Path, split: str, fold: int, seed: int) -> Path:
 
 def _pretrained_with_sites(out: Path, data: list[Path], split: str, fold: int, seed: int) -> dict[str, Any]:
     """A row without numbers: one more epoch on the twin and the sites' unlabelled training drives, and twin heads."""
-    start, run = _twin_run(out, seed, "latents"), _with_sites_run(out, split, fold, seed)
+    start, run = _twin_run(out, seed, "fused"), _with_sites_run(out, split, fold, seed)
     config = load_config(start / "config.yaml")
     inputs = config.inputs.model_copy(update={"normalise": "by-dataset"})  # a site has its own axes, scale and unit
     config = config.model_copy(
@@ -262,7 +269,7 @@ def _pretrained_with_sites(out: Path, data: list[Path], split: str, fold: int, s
 
 def _parent(out: Path, place: Place, heads: str, backbone: str) -> Path:
     """The run whose heads are adapted at a place."""
-    if heads == "latents" and backbone == "pretrained":
+    if heads == "fused" and backbone == "pretrained":
         return _with_sites_run(out, place.split, place.fold, place.seed)
     return _twin_run(out, place.seed, heads)
 

@@ -6,10 +6,13 @@ Pretraining shows more where heads read nothing but latents, so each change of i
 
 from dataclasses import dataclass, replace
 
-__all__ = ["LATENTS_ALONE", "LEVERS", "ON_LATENTS_ALONE", "Lever", "backbone_of", "control_of", "slug"]
+__all__ = ["FUSED", "LATENTS_ALONE", "LEVERS", "ON_LATENTS_ALONE", "Lever", "backbone_of", "control_of", "slug"]
 
 ON_LATENTS_ALONE = ("heads.readout=target", "heads.skip=0", "heads.gated=false", "heads.latent_dropout=0")
 """The paper's heads. All that they have of the raw history is where the coarse predictions start."""
+FUSED = ("model.fusion_tokens=2", "objective.target_levels=[1, 4]")
+"""Two tokens a frame read its position and powers in the first layer and go on alone. Their targets are what they are
+after it, and at the end."""
 
 _TRAINED = ("model.tokenizers=trained",)
 """In pretraining: random weights are the same, and frozen."""
@@ -45,7 +48,6 @@ class Lever:
         return (*(setting for setting in seen if setting not in _TRAINED), *self.adapting)
 
 
-_FUSED = ("model.fusion_tokens=2", "objective.target_levels=[1, 4]")
 _TOP_LAYERS = ("objective.target_levels=[]", "objective.target_layers=4", "objective.error=smooth-l1")
 _ONE_LEVEL = ("objective.target_levels=[]",)
 _SIGREG = ("objective.sigreg_weight=0.02",)
@@ -57,10 +59,10 @@ _PRETRAINING = {
     "real windows": Lever(real_share=0.5),
     "several scenarios": Lever(scenarios=("intersection", "highway", "bus_blockage")),
     "modality dropout": Lever(("mask.modality_dropout=0.2",)),
-    "fusion tokens": Lever(_FUSED),
-    "fusion tokens, real windows": Lever(_FUSED, real_share=0.5),
-    "fusion tokens, trained tokenizers": Lever((*_FUSED, *_TRAINED)),
-    "fusion tokens, trained tokenizers, real windows": Lever((*_FUSED, *_TRAINED), real_share=0.5),
+    "fusion tokens": Lever(FUSED),
+    "fusion tokens, real windows": Lever(FUSED, real_share=0.5),
+    "fusion tokens, trained tokenizers": Lever((*FUSED, *_TRAINED)),
+    "fusion tokens, trained tokenizers, real windows": Lever((*FUSED, *_TRAINED), real_share=0.5),
     "SIGReg with EMA": Lever((*_NO_VARIANCE, *_SIGREG)),
     "SIGReg with EMA, the last layer as target": Lever((*_NO_VARIANCE, *_ONE_LEVEL, *_SIGREG)),
     "SIGReg without EMA, the last layer as target": Lever(

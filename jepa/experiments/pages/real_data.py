@@ -16,8 +16,8 @@ __all__ = ["BACKBONES", "KINDS", "RIVAL_ALONE", "TWIN", "Results"]
 
 TWIN = "drive_by"
 BACKBONES = ("pretrained", "random")
-KINDS = ("jepa", "latents")
-"""Kinds of heads: those of `best`, and the paper's on latents alone."""
+KINDS = ("jepa", "latents", "fused")
+"""The preset `best`; the paper's heads on its latents alone; these on those of fusion tokens."""
 SUMMED_UP = "twin_jepa_pretrained_1"
 """The model that the goals are about."""
 RIVAL_ALONE = "site_gru_cascade"
@@ -34,7 +34,8 @@ each. A star: the interval excludes 1 (ratio) or 0."""
 
 def _cost(rows: Mapping[str, Mapping[str, Any]]) -> str:
     """Core time by kind of row."""
-    kinds = {"data": "twin data", "pretraining": "pretraining", "with-sites": "pretraining with the sites"}
+    kinds = {"data": "twin data", "with-sites": "pretraining with the sites"}
+    kinds |= {f"{heads}-pretraining": "pretraining" for heads in KINDS}
     kinds["jepa_paper"] = "the paper's recipe"
     sums: dict[str, float] = {}
     for key, row in rows.items():
@@ -60,12 +61,14 @@ def _starred(found: Estimate | None, equal: float = 0.0) -> str:
 
 
 def _pairs(shares: Sequence[float]) -> list[tuple[str, str]]:
-    """Heads that read the raw history as well against everything, heads on latents alone against their control."""
+    """The preset `best` against everything, heads on latents alone against their controls; of these `fused` also
+    against the control of `latents`, whose random weights mix no modalities and lose less."""
     found = [(SUMMED_UP, rival) for rival in ("gru_power_position", "gru_cascade", RIVAL_ALONE)]
     for share in (*sorted(shares, reverse=True), 0.0):
         for heads in KINDS:
             found.append((f"twin_{heads}_pretrained_{share:g}", f"twin_{heads}_random_{share:g}"))
-        found.append((f"twin_jepa_pretrained_{share:g}", f"twin_gru_cascade_{share:g}"))
+        found.append((f"twin_fused_pretrained_{share:g}", f"twin_latents_random_{share:g}"))
+        found += [(f"twin_{heads}_pretrained_{share:g}", f"twin_gru_cascade_{share:g}") for heads in ("jepa", "fused")]
     return found
 
 

@@ -49,7 +49,7 @@ def test_every_model_and_every_control_has_a_row_at_every_place(finished):
     for place in ("folds-1/seed-0", "folds-1/seed-1"):
         models = {key.rsplit("/", 1)[1] for key in rows if f"/{place}/" in key}
         assert {"gru_power_position", "site_gru_cascade"} <= models
-        arms = (*both, "latents_pretrained", "latents_random")
+        arms = (*both, *(f"{heads}_{backbone}" for heads in ("latents", "fused") for backbone in BACKBONES))
         assert {f"twin_{arm}_{share}" for arm in arms for share in ("0", "0.1", "1")} <= models
         of_one_seed = {"jepa_paper", "hold_last", "gru_cascade"}
         assert models & of_one_seed == (of_one_seed if place == "folds-1/seed-0" else set())
@@ -57,12 +57,14 @@ def test_every_model_and_every_control_has_a_row_at_every_place(finished):
 
 
 @pytest.mark.long
-def test_both_kinds_of_heads_stand_on_one_backbone(finished):
+def test_both_kinds_of_heads_stand_on_one_backbone_and_fusion_tokens_on_another(finished):
     for seed in (0, 1):
         runs = [finished / "runs" / f"twin-{heads}-seed-{seed}" for heads in ("jepa", "latents")]
         backbones = [next((run / "checkpoints").glob("step-*/tensors.safetensors")).read_bytes() for run in runs]
         assert backbones[0] == backbones[1]
         assert [load_config(run / "config.yaml").heads.skip for run in runs] == [256, 0]
+        fused = load_config(finished / "runs" / f"twin-fused-seed-{seed}" / "config.yaml")
+        assert (fused.model.fusion_tokens, fused.heads.skip) == (2, 0)
 
 
 @pytest.mark.long
@@ -83,6 +85,7 @@ def test_the_page_holds_every_table(finished, dataset):
     assert "### drive_by, held-out drives" in page
     assert "1 folds, 2 seeds: against the best baseline" in page
     assert "twin_latents_pretrained_0.1 - twin_latents_random_0.1" in page
+    assert "twin_fused_pretrained_1 - twin_latents_random_1" in page
 
 
 @pytest.mark.long
