@@ -1,12 +1,12 @@
 """Real drives: JEPA with a frozen backbone, its controls and every baseline, on imported DeepSense 6G scenarios.
 
 Each row is one model on one scenario, split, fold and seed; a stopped run goes on where it was. A backbone is
-pretrained on the twin's `drive_by`, its heads are trained there first and then adapted to the real site. There are three
-kinds: `jepa`, the preset `best`, whose heads read the raw history as well; `latents`, the paper's heads on the same
-backbone, which read predicted latents alone; and `fused`, these on a backbone of fusion tokens that has also seen the
-unlabelled training drives of all sites. The control of each is the same with random weights. The rival is `gru_cascade`
-with the inputs of `best`: pretrained on the same twin, in as many epochs as backbone and heads have there together, and
-of the site alone. Rows are computed side by side, one thread each; each remembers its seconds.
+pretrained on the twin's `drive_by`, its heads are trained there first and then adapted to the real site. There are
+three kinds: `jepa`, the preset `best`, whose heads read the raw history as well; `latents`, the paper's heads on the
+same backbone, which read predicted latents alone; and `fused`, these on a backbone of fusion tokens that has also seen
+the unlabelled training drives of all sites. The control of each is the same with random weights. The rival is
+`gru_cascade` with the inputs of `best`: pretrained on the same twin, in as many epochs as backbone and heads have there
+together, and of the site alone. Rows are computed side by side, one thread each; each remembers its seconds.
 """
 
 import shutil
