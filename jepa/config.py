@@ -118,8 +118,11 @@ class ObjectiveConfig(_Section):
     smooth_l1_beta: float = Field(default=1.0, gt=0)
     ema_start: float = Field(default=0.996, ge=0, le=1)
     ema_end: float = Field(default=1.0, ge=0, le=1)
-    variance_weight: float = Field(default=0.0, ge=0, description="VICReg variance of the context tokens, hinge at 1")
+    variance_weight: float = Field(default=0.0, ge=0, description="VICReg variance of tokens, hinge at 1")
     covariance_weight: float = Field(default=0.0, ge=0, description="VICReg covariance: off-diagonal squares / D")
+    variance_on: Literal["context", "predicted"] = Field(
+        default="context", description="tokens that variance and covariance act on: of the encoder, or the predictor"
+    )
     sigreg_weight: float = Field(
         default=0.0, ge=0, lt=1, description="share of SIGReg in the loss; target=online needs it"
     )

@@ -122,6 +122,9 @@ def _unread(config: PretrainConfig) -> Iterator[tuple[str, str]]:
         "with objective.target=online": (
             ("objective.ema_start", "objective.ema_end") if objective.target == "online" else ()
         ),
+        "without objective.variance_weight and objective.covariance_weight": (
+            () if objective.variance_weight or objective.covariance_weight else ("objective.variance_on",)
+        ),
         "without objective.sigreg_weight": (
             () if objective.sigreg_weight else ("objective.sigreg_directions", "objective.sigreg_on")
         ),

@@ -26,6 +26,7 @@ from jepa.training.parallel import ALONE, Processes
 
 __all__ = [
     "Health",
+    "PlacedTokens",
     "collapse_name",
     "ema_momentum",
     "health_of",
@@ -52,26 +53,44 @@ def ema_momentum(config: ObjectiveConfig, step: int, steps: int) -> float:
     return config.ema_start + (config.ema_end - config.ema_start) * step / max(1, steps - 1)
 
 
+@dataclass(frozen=True)
+class PlacedTokens:
+    """Some tokens of windows, and where in them.
+
+    Attributes:
+        values: the tokens.
+        place: their positions in the window.
+        counted: 1 for tokens that count, 0 for others; None counts all.
+    """
+
+    values: Float[Tensor, "batch token dim"]
+    place: Int[Tensor, "batch token"]
+    counted: Float[Tensor, "batch token"] | None = None
+
+
 def centred_by_place(
-    context_BVD: Float[Tensor, "batch visible dim"], places_BV: Tensor, tokens: int, processes: Processes = ALONE
+    tokens: PlacedTokens, places: int, processes: Processes = ALONE
 ) -> tuple[Float[Tensor, "sample dim"], Tensor]:
-    """Context tokens less the mean at their token position over the batch of all processes, and how many positions
-    there were: what the position alone tells does not count as variance."""
-    flat = context_BVD.float().flatten(0, 1)
-    place = places_BV.flatten()
-    sums = processes.sum(flat.new_zeros(tokens, flat.shape[-1]).index_add(0, place, flat))
-    counts = processes.sum(flat.new_zeros(tokens).index_add(0, place, torch.ones_like(flat[:, 0])))
+    """Tokens less the mean at their position over the batch of all processes, zero where they do not count, and the
+    degrees of freedom, tokens less positions: what the position alone tells does not count as variance.
+
+    Args:
+        places: positions of a window.
+    """
+    flat, place = tokens.values.float().flatten(0, 1), tokens.place.flatten()
+    counted = torch.ones_like(flat[:, :1]) if tokens.counted is None else tokens.counted.reshape(-1, 1)
+    flat = flat * counted
+    sums = processes.sum(flat.new_zeros(places, flat.shape[-1]).index_add(0, place, flat))
+    counts = processes.sum(flat.new_zeros(places, 1).index_add(0, place, counted))
     # gradients of plain indexing are summed in any order when threads share the work
-    return flat - (sums / counts.clamp_min(1)[:, None]).index_select(0, place), (counts > 0).sum()
+    centred = flat - (sums / counts.clamp_min(1)).index_select(0, place) * counted
+    return centred, (counts.sum() - (counts > 0).sum()).clamp_min(1)
 
 
-def variance_covariance(
-    context_BVD: Float[Tensor, "batch visible dim"], places_BV: Tensor, tokens: int, processes: Processes = ALONE
-) -> tuple[Tensor, Tensor]:
-    """VICReg's variance (hinge at 1) and covariance (off-diagonal squares / D) of the context tokens, centred."""
-    width = context_BVD.shape[-1]
-    centred, positions = centred_by_place(context_BVD, places_BV, tokens, processes)
-    freedom = (processes.world * len(centred) - positions).clamp_min(1)
+def variance_covariance(tokens: PlacedTokens, places: int, processes: Processes = ALONE) -> tuple[Tensor, Tensor]:
+    """VICReg's variance (hinge at 1) and covariance (off-diagonal squares / D) of centred tokens."""
+    width = tokens.values.shape[-1]
+    centred, freedom = centred_by_place(tokens, places, processes)
     with torch.autocast(centred.device.type, enabled=False):
         covariance = processes.sum(centred.T @ centred / freedom)
     diagonal = covariance.diagonal()
@@ -104,32 +123,35 @@ def pretraining_loss(
         directions: of this step, for SIGReg.
     """
     seen = with_noise(inputs, config.input_noise, generator, processes, index)
-    context_BVD, places_BV = model.encode(seen, hidden_BN)
-    predicted_BND = model.predict(context_BVD, places_BV)
+    context = PlacedTokens(*model.encode(seen, hidden_BN))
+    predicted_BND = model.predict(context.values, context.place)
     if config.target_levels:
         predicted_BND = model.out(predicted_BND)
     target_BND = _predicted_targets(model, inputs, config)
+    every_BN = torch.arange(model.places, device=target_BND.device).expand(len(target_BND), -1)
     if isinstance(model.layout, FusedLayout):
-        predicted_BHD, target_BHD = predicted_BND.float(), target_BND.float()
-    else:
-        places_BH = send(hidden_places(hidden_BN), predicted_BND.device)
-        predicted_BHD, target_BHD = (_at(tokens, places_BH).float() for tokens in (predicted_BND, target_BND))
-    error_BH = _error(predicted_BHD, target_BHD, config)
-    if isinstance(model.layout, FusedLayout):
-        loss = _of_incomplete(error_BH, hidden_BN, model.layout, processes)
+        asked_BN = _of_incomplete(hidden_BN, model.layout, target_BND.device)
+        predicted = PlacedTokens(predicted_BND.float(), every_BN, asked_BN)
+        error_BN = _error(predicted.values, target_BND.float(), config)
+        # windows have more or fewer of them: all weigh the same
+        loss = processes.world * (error_BN * asked_BN).sum() / processes.sum(asked_BN.sum())
         parts = {"loss_fusion": loss.detach()}
     else:
+        places_BH = send(hidden_places(hidden_BN), target_BND.device)
+        predicted = PlacedTokens(_at(predicted_BND, places_BH).float(), places_BH)
+        error_BH = _error(predicted.values, _at(target_BND, places_BH).float(), config)
         loss = error_BH.mean()
         parts = _by_modality(error_BH.detach(), hidden_BN, model.layout)
     if config.variance_weight or config.covariance_weight:
-        variance, covariance = variance_covariance(context_BVD, places_BV, model.places, processes)
+        spread = context if config.variance_on == "context" else predicted
+        variance, covariance = variance_covariance(spread, model.places, processes)
         parts |= {"variance": variance.detach(), "covariance": covariance.detach(), "prediction": loss.detach()}
         loss = loss + config.variance_weight * variance + config.covariance_weight * covariance
     if directions is not None:
-        normality = _normality(context_BVD, places_BV, model.places, directions, processes)
+        normality = _normality(context, model.places, directions, processes)
         if config.sigreg_on == "both":  # an encoder that tells whole windows from masked ones would make them alike
-            every_BN = torch.arange(model.places, device=target_BND.device).expand(len(target_BND), -1)
-            normality = (normality + _normality(target_BND, every_BN, model.places, directions, processes)) / 2
+            targets = PlacedTokens(target_BND, every_BN)
+            normality = (normality + _normality(targets, model.places, directions, processes)) / 2
         parts |= {"sigreg": normality.detach(), "prediction": parts.get("prediction", loss.detach())}
         loss = (1 - config.sigreg_weight) * loss + config.sigreg_weight * normality
     return loss, parts
@@ -160,14 +182,10 @@ def _error(
 
 
 def _normality(
-    tokens_BVD: Float[Tensor, "batch token dim"],
-    places_BV: Tensor,
-    places: int,
-    directions: Float[Tensor, "direction dim"],
-    processes: Processes,
+    tokens: PlacedTokens, places: int, directions: Float[Tensor, "direction dim"], processes: Processes
 ) -> Tensor:
     """SIGReg of tokens less the mean at their place."""
-    centred, _ = centred_by_place(tokens_BVD, places_BV, places, processes)
+    centred, _ = centred_by_place(tokens, places, processes)
     with torch.autocast(centred.device.type, enabled=False):
         projected = centred @ send(directions, centred.device).T
     return epps_pulley(projected, total=processes.sum if processes.world > 1 else None).mean()
@@ -178,15 +196,11 @@ def _at(tokens_BND: Float[Tensor, "batch token dim"], places_BH: Tensor) -> Floa
 
 
 def _of_incomplete(
-    error_BP: Float[Tensor, "batch place"],
-    hidden_BN: Bool[Tensor, "batch token"],
-    layout: FusedLayout,
-    processes: Processes,
-) -> Tensor:
-    """Mean over the fusion tokens of incomplete frames, which number differently in each window: all weigh the same."""
+    hidden_BN: Bool[Tensor, "batch token"], layout: FusedLayout, device: torch.device
+) -> Float[Tensor, "batch place"]:
+    """1 for the fusion tokens of incomplete frames, 0 for others."""
     asked_BT = incomplete_frames(layout, hidden_BN)
-    asked_BP = send(asked_BT.repeat_interleave(layout.fusion_tokens, 1), error_BP.device).to(error_BP.dtype)
-    return processes.world * (error_BP * asked_BP).sum() / processes.sum(asked_BP.sum())
+    return send(asked_BT.repeat_interleave(layout.fusion_tokens, 1), device).float()
 
 
 def _by_modality(

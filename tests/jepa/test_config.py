@@ -102,7 +102,12 @@ PAPER = {
     },
 }
 """What the paper says or its tables imply, and the choices of SPEC where it is silent; what only others use is off."""
-UNUSED_BY_THE_PAPER = {"objective.sigreg_directions", "objective.sigreg_on", "heads.map_neighbours"}
+UNUSED_BY_THE_PAPER = {
+    "objective.variance_on",
+    "objective.sigreg_directions",
+    "objective.sigreg_on",
+    "heads.map_neighbours",
+}
 """Of terms that are off."""
 
 
@@ -198,6 +203,7 @@ def test_a_configuration_without_a_model_is_refused(setting):
         ("best", ["objective.normalise_targets=false"], "objective.normalise_targets"),
         ("best", ["objective.smooth_l1_beta=0.5"], "objective.smooth_l1_beta"),
         ("paper", ["objective.target=online", "objective.ema_end=0.9"], "objective.ema_end"),
+        ("paper", ["objective.variance_on=predicted"], "objective.variance_on"),
         ("paper", ["objective.sigreg_directions=8"], "objective.sigreg_directions"),
         ("paper", ["objective.target=online", "objective.sigreg_on=both"], "objective.sigreg_on"),
         ("paper", ["mask.kinds={checkerboard: 1, joint-future: 1}", "mask.ratio=0.25"], "mask.ratio"),

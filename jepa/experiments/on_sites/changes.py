@@ -51,6 +51,7 @@ class Lever:
 _TOP_LAYERS = ("objective.target_levels=[]", "objective.target_layers=4", "objective.error=smooth-l1")
 _ONE_LEVEL = ("objective.target_levels=[]",)
 _SIGREG = ("objective.sigreg_weight=0.02",)
+_OF_PREDICTED = ("objective.variance_on=predicted",)
 _NO_VARIANCE = ("objective.variance_weight=0", "objective.covariance_weight=0")
 _PRETRAINING = {
     "mean of the top layers as target": Lever(_TOP_LAYERS),
@@ -75,6 +76,8 @@ _PRETRAINING = {
     "reversed drives": Lever(("augment.reverse=0.5",)),
     "slower drives": Lever(("augment.slowest=0.5",)),
     "stronger variance term": Lever(("objective.variance_weight=2", "objective.covariance_weight=0.1")),
+    "variance of what is predicted": Lever(_OF_PREDICTED),
+    "fusion tokens, variance of what is predicted": Lever((*FUSED, *_OF_PREDICTED)),
 }
 _OF_HEADS = {
     "attentive read-out": Lever(("heads.readout=attentive",)),

@@ -166,6 +166,7 @@ def test_processes_that_share_a_batch_have_the_loss_of_one(model, monkeypatch):
         {"target_levels": (1, 2), "error": "squared"},
         {"target_layers": 2},
         {"variance_weight": 0.5, "covariance_weight": 0.02},
+        {"variance_weight": 0.5, "covariance_weight": 0.02, "variance_on": "predicted"},
         {"sigreg_weight": 0.05, "target": "online"},
         {"sigreg_weight": 0.05, "target": "online", "sigreg_on": "both"},
     ],

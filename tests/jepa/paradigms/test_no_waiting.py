@@ -31,6 +31,12 @@ PRETRAININGS = {
     "paper, frozen camera, fusion tokens": ["model.camera=frozen", "model.fusion_tokens=2"],
     "best": [],
     "best, fusion tokens": ["model.fusion_tokens=2", "objective.target_levels=[1, 4]"],
+    "best, variance of what is predicted": ["objective.variance_on=predicted"],
+    "best, fusion tokens, variance of what is predicted": [
+        "model.fusion_tokens=2",
+        "objective.target_levels=[1, 4]",
+        "objective.variance_on=predicted",
+    ],
     "best, augmented": ["augment.mirror=0.5", "augment.reverse=0.5", "augment.slowest=0.5"],
     "best, SIGReg": ["objective.sigreg_weight=0.02"],
     "small, no target branch": [

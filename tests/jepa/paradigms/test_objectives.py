@@ -14,6 +14,7 @@ from jepa.data.splits import make_split
 from jepa.data.windows import T_OBS
 from jepa.paradigms.objectives import (
     Health,
+    PlacedTokens,
     collapse_name,
     ema_momentum,
     health_of,
@@ -86,7 +87,7 @@ def test_variance_and_covariance_follow_their_definition():
     """Tokens of one position, all visible: the textbook formulas on the sample covariance."""
     tokens = torch.randn(200, 1, 8, generator=torch.Generator().manual_seed(3)) * torch.linspace(0.2, 2, 8)
     places = torch.zeros(200, 1, dtype=torch.int64)
-    variance, covariance = variance_covariance(tokens, places, 26)
+    variance, covariance = variance_covariance(PlacedTokens(tokens, places), 26)
     matrix = torch.cov(tokens[:, 0].T)
     expected = functional.relu(1 - (matrix.diagonal() + 1e-4).sqrt()).mean()
     off = matrix - torch.diag(matrix.diagonal())
@@ -98,8 +99,40 @@ def test_what_the_position_alone_tells_has_no_variance():
     """Tokens that differ between positions and not between windows are collapsed."""
     tokens = torch.randn(1, 10, 8, generator=torch.Generator().manual_seed(3)).expand(50, -1, -1)
     places = torch.arange(10).expand(50, -1)
-    variance, _ = variance_covariance(tokens, places, 26)
+    variance, _ = variance_covariance(PlacedTokens(tokens, places), 26)
     assert variance.item() == pytest.approx(0.99, abs=1e-3)
+
+
+def test_tokens_that_do_not_count_are_as_if_they_were_not_there():
+    generator = torch.Generator().manual_seed(3)
+    tokens = torch.randn(50, 6, 8, generator=generator)
+    places = torch.arange(6).expand(50, -1)
+    counted = (torch.rand(50, 6, generator=generator) < 0.7).float()
+    counted[:, 4] = 0
+    kept = counted.bool()
+    centred = torch.cat([tokens[kept[:, n], n] - tokens[kept[:, n], n].mean(0) for n in range(6) if n != 4])
+    matrix = centred.T @ centred / (len(centred) - 5)
+    variance, covariance = variance_covariance(PlacedTokens(tokens, places, counted), 6)
+    assert variance.item() == pytest.approx(
+        functional.relu(1 - (matrix.diagonal() + 1e-4).sqrt()).mean().item(), rel=1e-4
+    )
+    off = matrix - torch.diag(matrix.diagonal())
+    assert covariance.item() == pytest.approx(float(off.square().sum() / 8), rel=1e-4)
+
+
+def test_variance_is_that_of_the_context_or_of_what_is_predicted(model, inputs):
+    hidden = temporal_block(model.layout, 6, 0.5, torch.Generator().manual_seed(1))
+
+    def variance(on):
+        config = ObjectiveConfig(variance_weight=0.5, variance_on=on)
+        return pretraining_loss(model, inputs, hidden, config, torch.Generator())[1]["variance"].item()
+
+    context, places = model.encode(inputs, hidden)
+    assert variance("context") == variance_covariance(PlacedTokens(context, places), 26)[0].item()
+    at = torch.stack([row.nonzero()[:, 0] for row in hidden])
+    asked = torch.stack([values[row] for values, row in zip(model.predict(context, places), at, strict=True)])
+    assert variance("predicted") == pytest.approx(variance_covariance(PlacedTokens(asked, at), 26)[0].item(), rel=1e-5)
+    assert variance("predicted") != variance("context")
 
 
 def test_the_momentum_rises_linearly_to_its_end():
@@ -165,7 +198,7 @@ def test_threads_that_share_the_work_do_not_change_a_bit_of_a_gradient():
 
     def gradient():
         leaf = tokens.clone().requires_grad_(True)
-        sum(variance_covariance(leaf, places, 26)).backward()
+        sum(variance_covariance(PlacedTokens(leaf, places), 26)).backward()
         return leaf.grad
 
     threads = torch.get_num_threads()
